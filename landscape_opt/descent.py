@@ -1,0 +1,202 @@
+"""The one loop that moves points: used by fit, by invert and by every baseline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from . import batches
+from .batches import Batch
+from .objective import Evaluation, Objective
+from .results import InversionHistory, Status
+from .solvers.solver import Run, Solver, Start
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One evaluation as the loop sees it, for those who watch.
+
+    Attributes:
+        step: evaluations before this one.
+        rows: which rows of the batch it holds, (b,): those that have not finished.
+        z: where these rows stand in the learned space, (b, dim_z), or None.
+        evaluation: what F showed.
+    """
+
+    step: int
+    rows: Tensor
+    z: Tensor | None
+    evaluation: Evaluation
+
+
+Observer: TypeAlias = Callable[[Visit], None]
+
+
+@dataclass(frozen=True)
+class Descent:
+    """The best point of every row, flat, and how its descent ended. Attributes as in InversionResult."""
+
+    x: Tensor
+    z: Tensor
+    prediction: Any
+    loss: Tensor
+    status: Tensor
+    num_evaluations: Tensor
+    history: InversionHistory
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a descent ends.
+
+    Attributes:
+        max_evaluations: evaluations of F per row.
+        tolerance: a row has converged at this loss, (B,); None never.
+        relative: beside it, the share of the loss at the start at which a row has converged.
+        deadline: of ``time.monotonic()``.
+    """
+
+    max_evaluations: int
+    tolerance: Tensor | None = None
+    relative: float = 0.0
+    deadline: float | None = None
+
+
+def descend(
+    objective: Objective,
+    solver: Solver,
+    start: Start,
+    target: Batch,
+    limits: Limits,
+    observer: Observer | None = None,
+) -> Descent:
+    """Move every row from its start by the solver's proposals, and return the best point of each.
+
+    One pass of the loop is one evaluation of F per row, whatever the solver does with it. Finished rows leave the
+    batch. Ctrl-C and the deadline keep the best so far.
+    """
+    run = solver.start(start)
+    track = _Track(start, run, limits)
+    x = start.x
+    try:
+        for step in range(limits.max_evaluations):
+            evaluation = objective.evaluate(x, target)
+            run_z = run.z
+            track.take(evaluation, run_z, run.in_x)
+            run.observe(evaluation)
+            if observer is not None:
+                observer(Visit(step, track.rows, run_z, evaluation))
+            going = track.judge(evaluation, run.verdict())
+            if going is not None:
+                run.keep(going)
+                target = batches.rows(target, going)
+            if track.is_over():
+                return track.descent()
+            x = run.propose()
+        reading = objective.read(x, target)
+        track.finish(x, reading.loss, reading.prediction, run.z, run.in_x)
+    except KeyboardInterrupt:
+        if track.prediction is None:
+            raise
+        track.stop(Status.INTERRUPTED)
+    return track.descent()
+
+
+class _Track:
+    """Best so far, status and history of all rows, while fewer and fewer are still moving."""
+
+    def __init__(self, start: Start, run: Run, limits: Limits) -> None:
+        batch_size, like = len(start.x), start.x
+        self.limits = limits
+        self.rows = torch.arange(batch_size, device=like.device)
+        self.x = start.x.clone()
+        self.z = (like.new_zeros(batch_size, 0) if run.z is None else run.z).clone()
+        self.prediction: Any = None
+        self.best = like.new_full((batch_size,), torch.inf)
+        self.current = self.best.clone()
+        self.status = torch.full((batch_size,), int(Status.MAX_EVALUATIONS), device=like.device)
+        self.num_evaluations = torch.zeros(batch_size, dtype=torch.long, device=like.device)
+        self.tolerance = limits.tolerance
+        self.losses: list[Tensor] = []
+        self.bests: list[Tensor] = []
+        self.places: list[Tensor] = []
+        self.in_x = torch.zeros(batch_size, dtype=torch.bool, device=like.device)
+
+    def take(self, evaluation: Evaluation, z: Tensor | None, in_x: bool) -> None:
+        """Record an evaluation of the rows that are still moving."""
+        self.num_evaluations[self.rows] += 1
+        self._record(evaluation.x, evaluation.loss, evaluation.prediction, z, in_x)
+
+    def finish(self, x: Tensor, loss: Tensor, prediction: Batch, z: Tensor | None, in_x: bool) -> None:
+        """Record the last point, which was read without a gradient."""
+        self._record(x, loss, prediction, z, in_x)
+        if len(self.losses) == 1:  # a budget of nothing: the start alone was read
+            self.status[~loss.isfinite()] = Status.NONFINITE_START
+        self.status[self.rows[self._converged()]] = Status.CONVERGED
+
+    def _record(self, x: Tensor, loss: Tensor, prediction: Batch | None, z: Tensor | None, in_x: bool) -> None:
+        first = not self.losses
+        if self.prediction is None:
+            self.prediction = prediction
+        if first:
+            self.best[self.rows] = loss
+            if self.tolerance is None:
+                self.tolerance = torch.full_like(self.best, -torch.inf)
+            if self.limits.relative > 0:
+                relative = self.limits.relative * loss
+                self.tolerance = torch.where(relative.isfinite(), self.tolerance.clamp_min(0) + relative, self.tolerance)
+        self.current[self.rows] = loss
+        self.in_x[self.rows] = in_x
+        # NaN never wins: comparisons with it are False, and a NaN start is kept out of the running by its status.
+        better = loss < self.best[self.rows]
+        if bool(better.any()) and not first:
+            index = self.rows[better]
+            self.best[index] = loss[better]
+            self.x[index] = x[better]
+            if prediction is not None:
+                self.prediction = batches.put_rows(self.prediction, index, batches.rows(prediction, better))
+            if z is not None and z.shape[1:] == self.z.shape[1:]:
+                self.z[index] = z[better]
+        self.losses.append(self.current.clone())
+        self.bests.append(self.best.clone())
+        self.places.append(self.in_x.clone())
+
+    def _converged(self) -> Tensor:
+        assert self.tolerance is not None
+        return (self.best <= self.tolerance)[self.rows]
+
+    def judge(self, evaluation: Evaluation, verdict: Tensor | None) -> Tensor | None:
+        """Give finished rows their status; returns the positions that go on, or None if all do."""
+        ended = torch.full_like(self.rows, int(Status.MAX_EVALUATIONS))
+        if verdict is not None:
+            ended = verdict.to(ended)
+        ended[(evaluation.grad_x == 0).all(1) & evaluation.finite] = Status.NO_GRADIENT
+        if len(self.losses) == 1:
+            ended[~evaluation.finite] = Status.NONFINITE_START
+        ended[self._converged()] = Status.CONVERGED
+        if self.limits.deadline is not None and time.monotonic() > self.limits.deadline:
+            ended[ended == Status.MAX_EVALUATIONS] = Status.TIMEOUT
+        over = ended != Status.MAX_EVALUATIONS
+        if not bool(over.any()):
+            return None
+        self.status[self.rows[over]] = ended[over]
+        self.rows = self.rows[~over]
+        return (~over).nonzero()[:, 0]
+
+    def is_over(self) -> bool:
+        """Whether no row is moving."""
+        return len(self.rows) == 0
+
+    def stop(self, status: Status) -> None:
+        """End the rows that are still moving."""
+        self.status[self.rows] = int(status)
+
+    def descent(self) -> Descent:
+        """The record."""
+        history = InversionHistory(torch.stack(self.losses), torch.stack(self.bests), torch.stack(self.places))
+        return Descent(self.x, self.z, self.prediction, self.best, self.status, self.num_evaluations, history)

@@ -1,0 +1,18 @@
+"""The mapping θ, one rung a file, behind one interface."""
+
+from .anchored import AnchoredMapping
+from .conditioned import ConditionedMapping
+from .context import Context
+from .mapping import Calibration, Mapping, MappingSpec, PlainMapping
+from .residual import ResidualMapping
+
+__all__ = [
+    "AnchoredMapping",
+    "Calibration",
+    "ConditionedMapping",
+    "Context",
+    "Mapping",
+    "MappingSpec",
+    "PlainMapping",
+    "ResidualMapping",
+]

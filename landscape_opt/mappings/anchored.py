@@ -1,0 +1,183 @@
+"""The third rung, the default: what the last evaluation of F showed chooses the next chart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..objective import Evaluation
+from .context import Context
+from .layers import FULL_LINEAR_UP_TO, LearnedStart, TargetCode, mlp, zeroed
+from .mapping import Mapping, MappingSpec
+
+MAX_RANK = 16
+
+
+@dataclass(frozen=True)
+class Chart:
+    """x = anchor + base + J z, with J = diag(1 + a) + U Vᵀ + S kept in factors.
+
+    Attributes:
+        base: the displacement at z = 0, (B, d).
+        diagonal: 1 + a, (B, d).
+        left: U, (B, d, rank).
+        right: V, (d, rank), shared by all rows.
+        shared: S, (d, d), shared by all rows; None for large d.
+    """
+
+    base: Tensor
+    diagonal: Tensor
+    left: Tensor
+    right: Tensor
+    shared: Tensor | None
+
+    def push(self, z: Tensor) -> Tensor:
+        """J z, (B, d)."""
+        pushed = self.diagonal * z + (self.left @ (z @ self.right)[..., None])[..., 0]
+        return pushed if self.shared is None else pushed + z @ self.shared.T
+
+    def pull(self, v: Tensor) -> Tensor:
+        """Jᵀ v, (B, d)."""
+        pulled = self.diagonal * v + (v[:, None] @ self.left)[:, 0] @ self.right.T
+        return pulled if self.shared is None else pulled + v @ self.shared
+
+
+class AnchoredMapping(Mapping):
+    r"""θ(z; c_k) = x_k + base(c_k) + J(c_k) z, a new chart after every evaluation of F.
+
+    The context c_k holds features of y and the last evaluation: x_k, L_k, ∂L/∂x and ∂L/∂prediction. With
+    J = diag(1 + a) + U Vᵀ + S,
+
+        base(c) = r · min(√(L_k/L₀), 3) · b₁(c) + η ‖∂L/∂x‖/√d · b₂(c)
+
+    shrinks as the loss does, so that descent contracts instead of ending on a plateau. Before the first evaluation
+    θ(z; y) = x_init + 3r · start(y) + z. At birth base = a = U = S = 0: θ(z) = x_k + z.
+
+    Related: supervised descent (Xiong & De la Torre 2013), partially learned gradient schemes (Adler & Öktem 2017),
+    learned gradient descent (Song et al. 2020). Here single steps are fitted on replayed states.
+
+    Args:
+        width: of the hidden layers; None follows the sizes of x and y and the cost of F.
+        rank: of U Vᵀ; None takes at most 16 and less for large d.
+    """
+
+    reanchors = True
+
+    def __init__(self, width: int | None = None, rank: int | None = None) -> None:
+        super().__init__()
+        self.width, self.rank = width, rank
+
+    def make_layers(self, spec: MappingSpec) -> None:
+        """The start, the trunk that reads the context, and the heads of the chart."""
+        dim, seen = spec.dim, spec.num_prediction_features
+        width = self.width or affordable_width(spec)
+        rank = min(dim, self.rank or max(1, min(MAX_RANK, 8192 // dim)))
+        code = TargetCode(spec.num_target_features, width)
+        self.start = LearnedStart(code, spec.num_target_features, width, dim)
+        self.trunk = nn.Sequential(mlp(code.size + 2 * dim + seen + 2, [width, width], width), nn.SiLU())
+        self.along_x = zeroed(nn.Linear(width, dim))
+        self.along_gradient = zeroed(nn.Linear(width, dim))
+        self.diagonal = zeroed(nn.Linear(width, dim))
+        self.left = zeroed(nn.Linear(width, dim * rank))
+        # U alone is zero at birth: with both factors at zero neither would ever get a gradient.
+        self.right = nn.Parameter(torch.randn(dim, rank) / dim**0.5)
+        dense = max(dim, seen) <= FULL_LINEAR_UP_TO
+        self.from_residual = zeroed(nn.Linear(seen, dim, bias=False)) if dense and seen else None
+        self.from_gradient = zeroed(nn.Linear(dim, dim, bias=False)) if dense else None
+        self.shared = nn.Parameter(torch.zeros(dim, dim)) if dense else None
+
+    def forward(self, z: Tensor, context: Context) -> Tensor:
+        """x of z (B, d): around the last evaluation, or around the learned start before the first."""
+        if context.evaluation is None:
+            standardised = self.standardised(context, z.shape[0])
+            return self.x_init + 3.0 * self.move * self.start(standardised) + z
+        chart = self.chart(context)
+        base = chart.base if context.trust is None else context.trust[:, None] * chart.base
+        return context.evaluation.x + base + chart.push(z)
+
+    def step_forward(self, context: Context) -> Tensor:
+        """x after the landscape's own gradient step z = −η Jᵀ ∂L/∂x from z = 0, with one reading of the context."""
+        assert context.evaluation is not None
+        chart = self.chart(context)
+        z = -self.step * chart.pull(context.evaluation.grad_x)
+        return context.evaluation.x + chart.base + chart.push(z)
+
+    def pull_back(self, z: Tensor, context: Context, grad_x: Tensor) -> Tensor:
+        """Jᵀ ∂L/∂x: the same at every z of a chart."""
+        return grad_x if context.evaluation is None else self.chart(context).pull(grad_x)
+
+    def metric(self, z: Tensor, context: Context) -> Callable[[Tensor], Tensor]:
+        """v ↦ η J Jᵀ v, in factors."""
+        step = self.step.detach()
+        if context.evaluation is None:
+            return lambda v: step * v
+        with torch.no_grad():
+            chart = self.chart(context)
+        return lambda v: step * chart.push(chart.pull(v))
+
+    def chart(self, context: Context) -> Chart:
+        """The chart that the context chooses."""
+        evaluation = context.evaluation
+        assert evaluation is not None
+        dim = self.x_init.numel()
+        seen = _Seen.of(evaluation, self)
+        code = self.start.code(self.standardised(context, evaluation.x.shape[0]))
+        features = self.trunk(torch.cat([code, seen.x, seen.gradient, seen.residual, seen.levels], dim=1))
+        along_x, along_gradient = self.along_x(features), self.along_gradient(features)
+        if self.from_residual is not None:
+            along_x = along_x + self.from_residual(seen.residual)
+        if self.from_gradient is not None:
+            along_gradient = along_gradient + self.from_gradient(seen.gradient)
+        return Chart(
+            base=self.move * seen.reach * along_x + seen.stride * along_gradient,
+            diagonal=1.0 + self.diagonal(features),
+            left=self.left(features).reshape(-1, dim, self.right.shape[1]),
+            right=self.right,
+            shared=self.shared,
+        )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """An evaluation in units of the problem: unchanged when loss or x are measured in other units (law 2)."""
+
+    x: Tensor
+    gradient: Tensor
+    residual: Tensor
+    levels: Tensor
+    reach: Tensor
+    stride: Tensor
+
+    @classmethod
+    def of(cls, evaluation: Evaluation, mapping: Mapping) -> _Seen:
+        dim = evaluation.x.shape[1]
+        tiny = torch.finfo(evaluation.x.dtype).tiny
+        relative = (evaluation.loss / mapping.loss).clamp_min(tiny)
+        length = mapping.step * evaluation.grad_x.norm(dim=1) / (mapping.move * dim**0.5)
+        levels = torch.stack([relative.log(), length.clamp_min(tiny).log()], dim=1) / 5.0
+        return cls(
+            x=torch.tanh((evaluation.x - mapping.x_init) / (4.0 * mapping.move)),
+            gradient=_unit(evaluation.grad_x),
+            residual=_unit(evaluation.grad_prediction),
+            levels=levels,
+            reach=relative.sqrt().clamp_max(3.0)[:, None],
+            stride=(mapping.move * length)[:, None],
+        )
+
+
+def _unit(v: Tensor) -> Tensor:
+    """Rows of rms 1; zero rows stay zero."""
+    size = v.norm(dim=1, keepdim=True)
+    return v * (v.shape[1] ** 0.5 / size.clamp_min(torch.finfo(v.dtype).tiny))
+
+
+def affordable_width(spec: MappingSpec) -> int:
+    """A width at which one reading of θ costs about as much as one evaluation of F, between 64 and 256."""
+    inputs = spec.dim * 6 + spec.num_prediction_features + spec.num_target_features
+    for width in (256, 192, 128, 96):
+        if width * (inputs + 4 * width) <= 4.0 * spec.evaluation_cost:
+            return width
+    return 64

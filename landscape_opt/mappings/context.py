@@ -1,0 +1,38 @@
+"""What a mapping is told beside z. Any part of it may be missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from torch import Tensor
+
+from ..objective import Evaluation
+
+
+@dataclass(frozen=True)
+class Context:
+    """What θ may know of the rows it maps.
+
+    Attributes:
+        target: features of the target, (B, m), or None where the target cannot be read as floats.
+        known: rows whose target features are to be believed, (B,) of 0 and 1; None believes all.
+        evaluation: the last evaluation of F, or None before the first.
+        trust: how much of the chart's own displacement is taken, (B,) in (0, 1]; None takes all. Set by the safeguard.
+    """
+
+    target: Tensor | None = None
+    known: Tensor | None = None
+    evaluation: Evaluation | None = None
+    trust: Tensor | None = None
+
+    def rows(self, index: Tensor) -> Self:
+        """The rows that ``index`` picks."""
+        return type(self)(*(None if part is None else _rows(part, index) for part in self._parts()))
+
+    def _parts(self) -> tuple[Tensor | Evaluation | None, ...]:
+        return (self.target, self.known, self.evaluation, self.trust)
+
+
+def _rows(part: Tensor | Evaluation, index: Tensor) -> Tensor | Evaluation:
+    return part.rows(index) if isinstance(part, Evaluation) else part[index]

@@ -1,0 +1,71 @@
+"""Layers that the mappings share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+FULL_LINEAR_UP_TO = 512
+"""Dense d × d parts are used up to this d; beyond it they would dominate memory and time."""
+
+
+def mlp(dim_in: int, widths: list[int], dim_out: int, activation: Callable[[], nn.Module] = nn.SiLU) -> nn.Sequential:
+    """Linear layers with an activation between them."""
+    dims = [dim_in, *widths]
+    layers: list[nn.Module] = []
+    for before, after in zip(dims, dims[1:], strict=False):
+        layers += [nn.Linear(before, after), activation()]
+    return nn.Sequential(*layers, nn.Linear(dims[-1], dim_out))
+
+
+def zeroed(layer: nn.Module) -> nn.Module:
+    """The layer with its last Linear at zero: it says nothing at birth."""
+    last = layer if isinstance(layer, nn.Linear) else [part for part in layer.modules() if isinstance(part, nn.Linear)][-1]
+    assert isinstance(last, nn.Linear)
+    nn.init.zeros_(last.weight)
+    if last.bias is not None:
+        nn.init.zeros_(last.bias)
+    return layer
+
+
+class NearIdentity(nn.Module):
+    """A learned linear map R^d → R^d, the identity at birth: dense for small d, diagonal for large."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dense = dim <= FULL_LINEAR_UP_TO
+        self.weight = nn.Parameter(torch.eye(dim) if self.dense else torch.ones(dim))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """W z, (B, d)."""
+        return z @ self.weight.T if self.dense else z * self.weight
+
+
+class TargetCode(nn.Module):
+    """A short code of standardised target features, (B, m) → (B, size)."""
+
+    def __init__(self, num_features: int, width: int, size: int = 64) -> None:
+        super().__init__()
+        self.size = size if num_features else 0
+        self.layers = mlp(num_features, [width, width], size) if num_features else None
+
+    def forward(self, standardised: Tensor) -> Tensor:
+        """The code; (B, 0) where targets cannot be read."""
+        return standardised if self.layers is None else self.layers(standardised)
+
+
+class LearnedStart(nn.Module):
+    """Where to start for a target, in units of the move r: head(code(y)) + linear(y), zero at birth."""
+
+    def __init__(self, code: TargetCode, num_features: int, width: int, dim: int) -> None:
+        super().__init__()
+        self.code = code
+        self.head = zeroed(mlp(code.size, [width], dim))
+        self.linear = zeroed(nn.Linear(num_features, dim, bias=False)) if num_features else None
+
+    def forward(self, standardised: Tensor) -> Tensor:
+        """Displacement from x_init in units of r, (B, d)."""
+        displacement: Tensor = self.head(self.code(standardised))
+        return displacement if self.linear is None else displacement + self.linear(standardised)

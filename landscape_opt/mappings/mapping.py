@@ -1,0 +1,178 @@
+"""The interface of every mapping θ : Z → X."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from .context import Context
+
+Metric: TypeAlias = "Callable[[Tensor], Tensor]"
+
+
+@dataclass(frozen=True)
+class MappingSpec:
+    """What a mapping is built for.
+
+    Attributes:
+        x_init: the plain start, flat, (d,).
+        num_target_features: m, the floats that can be read of one target; 0 where none can.
+        num_prediction_features: the floats of one prediction.
+        evaluation_cost: multiply-adds of one evaluation of F for one sample; sets how wide θ may be.
+    """
+
+    x_init: Tensor
+    num_target_features: int
+    num_prediction_features: int
+    evaluation_cost: float = 0.0
+
+    @property
+    def dim(self) -> int:
+        """d, the numbers in one x."""
+        return self.x_init.numel()
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The scales of a problem, from a few targets at the plain start.
+
+    Attributes:
+        step: η, the length of a gradient step in x that lowers the mean loss most.
+        move: r = η · rms(∂L/∂x), what that step does to an element of x.
+        loss: L₀, the mean loss at the plain start.
+        target_mean, target_std: of the target features, (m,); None where there are none.
+    """
+
+    step: float
+    move: float
+    loss: float
+    target_mean: Tensor | None = None
+    target_std: Tensor | None = None
+
+
+class Mapping(nn.Module, ABC):
+    """θ(z; context) → x, near the identity at birth.
+
+    Laws: θ(0) = x_init before any fit, with J = ∂θ/∂z the identity, so that descent in Z is descent in X (law 3).
+
+    Attributes:
+        reanchors: whether every evaluation starts a new chart around the point evaluated, with z at 0 again.
+    """
+
+    reanchors: ClassVar[bool] = False
+
+    x_init: Tensor
+    step: Tensor
+    move: Tensor
+    loss: Tensor
+    fitted: Tensor
+    target_mean: Tensor
+    target_std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec: MappingSpec | None = None
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the sizes of x and of the targets are known."""
+        return self.spec is not None
+
+    @property
+    def dim_z(self) -> int:
+        """Numbers in one z."""
+        return self.x_init.numel()
+
+    def build(self, spec: MappingSpec) -> None:
+        """Make the weights, once the sizes are known. Weights take the dtype and device of ``spec.x_init``."""
+        self.spec = spec
+        self.register_buffer("x_init", spec.x_init.clone())
+        for name, value in (("step", 1.0), ("move", 1.0), ("loss", 1.0), ("fitted", 0.0)):
+            self.register_buffer(name, spec.x_init.new_tensor(value))
+        self.register_buffer("target_mean", spec.x_init.new_zeros(spec.num_target_features))
+        self.register_buffer("target_std", spec.x_init.new_ones(spec.num_target_features))
+        self.make_layers(spec)
+        self.to(spec.x_init)
+
+    @abstractmethod
+    def make_layers(self, spec: MappingSpec) -> None:
+        """Create the submodules."""
+
+    @abstractmethod
+    def forward(self, z: Tensor, context: Context) -> Tensor:
+        """x, flat, (B, d), of z (B, dim_z)."""
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """Take the scales of the problem."""
+        self.step.fill_(calibration.step)
+        self.move.fill_(calibration.move)
+        self.loss.fill_(calibration.loss)
+        self.fitted.fill_(1.0)
+        if calibration.target_mean is not None and calibration.target_std is not None:
+            self.target_mean.copy_(calibration.target_mean)
+            self.target_std.copy_(calibration.target_std)
+
+    @property
+    def z_step(self) -> Tensor:
+        """The length of a gradient step in Z."""
+        return self.step
+
+    def pull_back(self, z: Tensor, context: Context, grad_x: Tensor) -> Tensor:
+        """∂L/∂z = Jᵀ ∂L/∂x at z, (B, dim_z)."""
+        leaf = z.detach().requires_grad_(True)
+        with torch.enable_grad():
+            x = self(leaf, context)
+            return torch.autograd.grad(x, leaf, grad_x)[0]
+
+    def metric(self, z: Tensor, context: Context) -> Metric:
+        """The learned metric v ↦ step · J Jᵀ v, (B, d) → (B, d), at z: what a solver in X inherits."""
+        z, step = z.detach(), self.z_step.detach()
+
+        def apply(v: Tensor) -> Tensor:
+            _, pull = torch.func.vjp(lambda at: self(at, context), z)
+            _, pushed = torch.func.jvp(lambda at: self(at, context), (z,), (pull(v)[0],))
+            return (step * pushed).detach()
+
+        return apply
+
+    def standardised(self, context: Context, batch_size: int) -> Tensor:
+        """Target features in their own units, clamped, zero where unknown, (B, m)."""
+        if context.target is None or self.target_mean.numel() == 0:
+            return self.x_init.new_zeros(batch_size, self.target_mean.numel())
+        standard = ((context.target - self.target_mean) / self.target_std).clamp(-6, 6)
+        return standard if context.known is None else standard * context.known[:, None]
+
+    def check_fits(self, num_target_features: int) -> None:
+        """Refuse targets of another size than θ was built for."""
+        built_for = self.target_mean.numel()
+        if num_target_features != built_for:
+            raise ValueError(
+                f"these targets have {num_target_features} features per row, the landscape was built for {built_for}"
+            )
+
+
+class PlainMapping(Mapping):
+    """θ(z) = x_k + z: no learning. Descent in Z is descent in X, from wherever the last evaluation was."""
+
+    reanchors = True
+
+    def make_layers(self, spec: MappingSpec) -> None:
+        """Nothing to make."""
+
+    def forward(self, z: Tensor, context: Context) -> Tensor:
+        """x_k + z, or x_init + z before the first evaluation."""
+        return z + (self.x_init if context.evaluation is None else context.evaluation.x)
+
+    def pull_back(self, z: Tensor, context: Context, grad_x: Tensor) -> Tensor:
+        """The gradient itself."""
+        return grad_x
+
+    def metric(self, z: Tensor, context: Context) -> Metric:
+        """v ↦ step · v."""
+        step = self.step.detach()
+        return lambda v: step * v

@@ -1,0 +1,150 @@
+"""What is minimised, one loss per sample; the one place that calls F with gradients, and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self, TypeAlias
+
+import torch
+from torch import Tensor
+
+from . import batches
+from .batches import Batch
+from .layout import Layout
+
+LossFn: TypeAlias = Callable[[Any, Any], Tensor]
+ForwardModel: TypeAlias = Callable[..., Any]
+Given: TypeAlias = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one forward and backward of F showed, a row per sample.
+
+    Attributes:
+        x: where F was evaluated, flat, (B, d).
+        loss: L(F(x), y), (B,).
+        grad_x: ∂L/∂x, (B, d).
+        grad_prediction: ∂L/∂prediction, flat over the floating-point parts, (B, m): the residual of any loss.
+        prediction: F(x), in F's own format; None where it was not kept.
+    """
+
+    x: Tensor
+    loss: Tensor
+    grad_x: Tensor
+    grad_prediction: Tensor
+    prediction: Batch | None = None
+
+    @property
+    def finite(self) -> Tensor:
+        """Rows whose loss and gradient are finite, (B,)."""
+        return self.loss.isfinite() & self.grad_x.isfinite().all(1)
+
+    def rows(self, index: Tensor) -> Self:
+        """The rows that ``index`` picks."""
+        return self._map(lambda part: batches.rows(part, index))
+
+    def where(self, mask: Tensor, other: Self) -> Self:
+        """These rows where ``mask`` (B,), the other's elsewhere. Never mixes a NaN in: rows are picked whole."""
+
+        def pick(mine: Tensor, theirs: Tensor) -> Tensor:
+            return torch.where(mask.reshape(-1, *[1] * (mine.ndim - 1)), mine, theirs)
+
+        picked = {}
+        for field in fields(self):
+            mine, theirs = getattr(self, field.name), getattr(other, field.name)
+            picked[field.name] = None if mine is None or theirs is None else batches.map_pairs(pick, mine, theirs)
+        return replace(self, **picked)
+
+    def without_prediction(self) -> Self:
+        """The same record with less to carry."""
+        return replace(self, prediction=None)
+
+    def _map(self, function: Callable[[Any], Any]) -> Self:
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: None if part is None else function(part) for name, part in parts.items()})
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one forward of F showed: loss (B,) and prediction."""
+
+    loss: Tensor
+    prediction: Batch
+
+
+class Objective:
+    """L(F(x), y) for flat rows x and a batch of targets.
+
+    Args:
+        forward_model: the frozen F; takes the structured x and, if ``given`` is set, what a target gives of itself.
+        loss_fn: (prediction, target) → (B,).
+        layout: how x lies in a flat row.
+        given: picks F's second argument from a batch of targets.
+    """
+
+    def __init__(
+        self, forward_model: ForwardModel, loss_fn: LossFn, layout: Layout, given: Given | None = None
+    ) -> None:
+        self.forward_model = forward_model
+        self.loss_fn = loss_fn
+        self.layout = layout
+        self.given = given
+        self.num_evaluations = 0
+
+    def evaluate(self, x: Tensor, target: Batch) -> Evaluation:
+        """One evaluation of F: forward and backward at x (B, d). Losses are summed: rows never mix (law 1)."""
+        leaf = x.detach().requires_grad_(True)
+        with torch.enable_grad():
+            prediction, loss = self._forward(leaf, target)
+            self.num_evaluations += x.shape[0]
+            if not loss.requires_grad:
+                raise ValueError(
+                    "the loss does not depend on x through differentiable operations. Look in forward_model and "
+                    "loss_fn for .detach(), .item(), .numpy(), torch.no_grad() or an output that ignores its input."
+                )
+            parts = [part for part in batches.float_leaves(prediction) if part.requires_grad]
+            grads = torch.autograd.grad(loss.sum(), [leaf, *parts], allow_unused=True)
+        if grads[0] is None:
+            raise ValueError("∂loss/∂x is None: forward_model ignores x, or loss_fn ignores the prediction")
+        return Evaluation(
+            x=x.detach(),
+            loss=loss.detach(),
+            grad_x=grads[0],
+            grad_prediction=self._flat_gradient(parts, grads[1:], x),
+            prediction=batches.detached(prediction),
+        )
+
+    def read(self, x: Tensor, target: Batch) -> Reading:
+        """Prediction and loss at x: a forward alone, which no budget is charged for."""
+        prediction, loss = self._forward(x.detach(), target)
+        return Reading(loss.detach(), batches.detached(prediction))
+
+    def _forward(self, x: Tensor, target: Batch) -> tuple[Any, Tensor]:
+        structured = self.layout.structured(x)
+        extra = () if self.given is None else (self.given(target),)
+        prediction = self.forward_model(structured, *extra)
+        if (found := batches.size(prediction)) != x.shape[0]:
+            raise ValueError(f"forward_model returned {found} rows for {x.shape[0]} rows of x; it must be batched")
+        return prediction, self._checked(self.loss_fn(prediction, target), x.shape[0]).to(x.dtype)
+
+    def _flat_gradient(self, parts: list[Tensor], grads: tuple[Tensor | None, ...], x: Tensor) -> Tensor:
+        filled = [torch.zeros_like(part) if grad is None else grad for part, grad in zip(parts, grads, strict=True)]
+        if not filled:
+            return x.new_zeros(x.shape[0], 0)
+        return batches.pooled(torch.cat([part.reshape(x.shape[0], -1).to(x.dtype) for part in filled], dim=1))
+
+    @staticmethod
+    def _checked(loss: Any, batch_size: int) -> Tensor:
+        if not isinstance(loss, Tensor):
+            raise TypeError(f"loss_fn must return a Tensor of shape ({batch_size},), got {type(loss).__name__}")
+        if loss.shape != (batch_size,):
+            mend = (
+                "For a mean-squared error write: lambda prediction, target: "
+                "(prediction - target).square().flatten(1).mean(1)"
+            )
+            raise ValueError(
+                f"loss_fn must return one loss per sample, shape ({batch_size},), got shape {tuple(loss.shape)}. {mend}"
+            )
+        return loss

@@ -1,0 +1,206 @@
+"""A stream of trajectories of staggered ages: one evaluation of F feeds θ's update and the next step at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from .. import batches
+from ..batches import Batch
+from ..mappings.context import Context
+from ..objective import Evaluation
+from .points import Guide, Points, Replay, State
+
+SOLVED = 1e-7
+"""A row leaves the stream at this share of L₀: what follows is the solver's business."""
+MAX_GROWTH = 4.0
+NO_LOSS = float("nan")
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """The rows on the way, N of them. ``age`` counts the evaluations behind a row; 0 is fresh."""
+
+    target: Batch
+    evaluation: Evaluation
+    z: Tensor
+    age: Tensor
+    leave_at: Tensor
+    known: Tensor
+    fixed_x: Tensor
+    is_fixed: Tensor
+
+
+class Streaming(Replay):
+    """N trajectories, each at its own age. A row leaves after ``horizon`` evaluations, or when it is solved.
+
+    A part of the rounds trains the start alone. Some new rows start elsewhere, at a point where another row stands or
+    at x_init, and most of those are not told their target, so that θ also learns to work from what it sees.
+
+    Args:
+        num_rows: N, trajectories on the way; the batch of every evaluation.
+        horizon: T, evaluations after which a row leaves.
+        updates_per_round: evaluations, and updates of θ, in one round.
+        start_share: share of the rounds that train the start alone.
+        elsewhere: share of new rows that start elsewhere.
+        blind: share of those whose target features are hidden.
+    """
+
+    def __init__(
+        self,
+        num_rows: int = 256,
+        horizon: int = 8,
+        updates_per_round: int = 16,
+        start_share: float = 0.5,
+        elsewhere: float = 0.15,
+        blind: float = 0.7,
+    ) -> None:
+        for name, count in (("num_rows", num_rows), ("horizon", horizon), ("updates_per_round", updates_per_round)):
+            if count < 1:
+                raise ValueError(f"{name} must be at least 1, got {count}")
+        for name, share in (("start_share", start_share), ("elsewhere", elsewhere), ("blind", blind)):
+            if not 0 <= share < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {share}")
+        self.num_rows, self.horizon, self.updates_per_round = num_rows, horizon, updates_per_round
+        self.start_share, self.elsewhere, self.blind = start_share, elsewhere, blind
+        self.stream: _Stream | None = None
+        self.pool: Batch | None = None
+        self.position = 0
+        self.num_rounds = 0
+        self.starts_only = False
+        self.loss_sum = torch.zeros(horizon + 1, dtype=torch.float64)
+        self.loss_count = torch.zeros(horizon + 1, dtype=torch.float64)
+
+    def collect(self, target: Batch, guide: Guide) -> tuple[float, ...]:
+        """Hold a batch of targets ready for rows that leave; the collecting itself happens in the updates."""
+        self.pool, self.position = target, 0
+        number, share = self.num_rounds, self.start_share
+        self.starts_only = int((number + 1) * share) > int(number * share)
+        self.num_rounds += 1
+        if self.stream is None:
+            self.stream = self._first_rows(guide)
+        seen = (self.loss_sum / self.loss_count).nan_to_num(torch.nan)
+        self.loss_sum.zero_()
+        self.loss_count.zero_()
+        return tuple(float(loss) for loss in seen)
+
+    def sample(self, guide: Guide) -> Points:
+        """Every row of the stream at its next point; or fresh rows alone, in a round for the start."""
+        assert self.stream is not None
+        if self.starts_only:
+            return self._starts(guide)
+        self._replace_leavers(guide)
+        stream = self.stream
+        features = guide.features(stream.target)
+        fresh = stream.age == 0
+        return Points(
+            target=stream.target,
+            context=Context(features, stream.known, stream.evaluation if guide.mapping.reanchors else None),
+            z=stream.z if guide.mapping.reanchors else self._moved(guide, features),
+            loss_before=torch.where(fresh, NO_LOSS, stream.evaluation.loss),
+            fixed_x=stream.fixed_x,
+            is_fixed=stream.is_fixed & fresh,
+        )
+
+    def observe(self, points: Points, evaluation: Evaluation | None) -> None:
+        """The stream moves to the points just evaluated."""
+        assert self.stream is not None
+        if evaluation is None:
+            raise ValueError("Streaming needs an objective that evaluates F; use replay=Alternating(...) instead")
+        if self.starts_only:
+            self._count(torch.zeros(len(evaluation.loss), dtype=torch.long), evaluation)
+            return
+        stream, fresh = self.stream, self.stream.age == 0
+        self._count(torch.where(points.is_fixed, self.horizon, stream.age) if points.is_fixed is not None else stream.age,
+                    evaluation)  # fmt: skip
+        sane = evaluation.finite & (fresh | (evaluation.loss <= MAX_GROWTH * stream.evaluation.loss))
+        moved = evaluation.without_prediction().where(sane, stream.evaluation)
+        age = torch.where(sane | ~fresh, stream.age + 1, self.horizon)  # a fresh row that is not finite has no way on
+        self.stream = replace(stream, evaluation=moved, age=age, z=torch.where(sane[:, None], points.z, stream.z))
+
+    def _count(self, age: Tensor, evaluation: Evaluation) -> None:
+        usable = evaluation.loss.isfinite()
+        ages, losses = age[usable].cpu().clamp_max(self.horizon), evaluation.loss[usable].double().cpu()
+        self.loss_sum.index_add_(0, ages, losses)
+        self.loss_count.index_add_(0, ages, torch.ones_like(losses))
+
+    def _moved(self, guide: Guide, features: Tensor | None) -> Tensor:
+        """z after the method's gradient step, for mappings that keep one chart; fresh rows stay at 0."""
+        assert self.stream is not None
+        stream, mapping = self.stream, guide.mapping
+        grad_z = mapping.pull_back(stream.z, Context(features, stream.known), stream.evaluation.grad_x)
+        step = torch.where((stream.age > 0)[:, None], mapping.z_step * grad_z, 0.0)
+        return (stream.z - step).detach()
+
+    def _starts(self, guide: Guide) -> Points:
+        target = self._next_targets(self.num_rows)
+        z = guide.mapping.x_init.new_zeros(self.num_rows, guide.mapping.dim_z)
+        return Points(target, Context(guide.features(target)), z, torch.full_like(z[:, 0], NO_LOSS))
+
+    def _next_targets(self, count: int) -> Batch:
+        assert self.pool is not None
+        held = batches.size(self.pool)
+        index = (self.position + torch.arange(count)) % held
+        self.position = (self.position + count) % held
+        fresh: Batch = batches.rows(self.pool, index)
+        return fresh
+
+    def _first_rows(self, guide: Guide) -> _Stream:
+        mapping, target = guide.mapping, self._next_targets(self.num_rows)
+        x = mapping.x_init.expand(self.num_rows, -1).clone()
+        num_seen = mapping.spec.num_prediction_features if mapping.spec is not None else 0
+        nothing = Evaluation(x, torch.ones_like(x[:, 0]), torch.zeros_like(x), x.new_zeros(self.num_rows, num_seen))
+        return _Stream(
+            target=target,
+            evaluation=nothing,
+            z=x.new_zeros(self.num_rows, mapping.dim_z),
+            age=torch.zeros(self.num_rows, dtype=torch.long, device=x.device),
+            leave_at=1 + torch.randint(self.horizon, (self.num_rows,), generator=guide.generator).to(x.device),
+            known=torch.ones_like(x[:, 0]),
+            fixed_x=x,
+            is_fixed=torch.zeros(self.num_rows, dtype=torch.bool, device=x.device),
+        )
+
+    def _replace_leavers(self, guide: Guide) -> None:
+        """New targets for the rows that have left; some start where another row stands, most of them blind."""
+        assert self.stream is not None
+        stream = self.stream
+        over = (stream.age >= stream.leave_at) | ((stream.age > 0) & (stream.evaluation.loss < SOLVED * guide.mapping.loss))
+        leaving = over.nonzero()[:, 0]
+        if len(leaving) == 0:
+            return
+        draws = torch.rand(3, self.num_rows, generator=guide.generator)
+        other = torch.randint(self.num_rows, (self.num_rows,), generator=guide.generator)
+        draws, other = draws.to(leaving.device), other.to(leaving.device)
+        elsewhere = (draws[0] < self.elsewhere) & guide.mapping.reanchors
+        hidden = elsewhere & (draws[1] < self.blind)
+        place = torch.where((draws[2] < 2 / 3)[:, None], stream.evaluation.x[other], guide.mapping.x_init)
+        self.stream = replace(
+            stream,
+            target=batches.put_rows(stream.target, leaving, self._next_targets(len(leaving))),
+            age=torch.where(over, 0, stream.age),
+            leave_at=torch.where(over, self.horizon, stream.leave_at),
+            z=torch.where(over[:, None], 0.0, stream.z),
+            known=torch.where(over, (~hidden).to(stream.known), stream.known),
+            fixed_x=torch.where(over[:, None], place, stream.fixed_x),
+            is_fixed=torch.where(over, elsewhere, stream.is_fixed),
+        )
+
+    def state_dict(self) -> State:
+        """The stream, and the place in the round."""
+        stream = self.stream
+        parts = None
+        if stream is not None:
+            parts = {field.name: getattr(stream, field.name) for field in fields(stream)}
+            seen = stream.evaluation
+            parts["evaluation"] = {name: getattr(seen, name) for name in ("x", "loss", "grad_x", "grad_prediction")}
+        return {"stream": parts, "num_rounds": self.num_rounds, "loss_sum": self.loss_sum, "loss_count": self.loss_count}
+
+    def load_state_dict(self, state: State) -> None:
+        """Take back a stream."""
+        parts = state["stream"]
+        self.stream = None if parts is None else _Stream(**{**parts, "evaluation": Evaluation(**parts["evaluation"])})
+        self.num_rounds = int(state["num_rounds"])
+        self.loss_sum, self.loss_count = state["loss_sum"].clone(), state["loss_count"].clone()

@@ -1,0 +1,113 @@
+"""What the public verbs return: frozen records, and the status of every row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from torch import Tensor
+
+
+class Status(IntEnum):
+    """How the inversion of one row ended. A failure inside a batch is a value, never an exception."""
+
+    MAX_EVALUATIONS = 0
+    CONVERGED = 1
+    STALLED = 2
+    NO_GRADIENT = 3
+    NONFINITE_START = 4
+    NONFINITE = 5
+    TIMEOUT = 6
+    INTERRUPTED = 7
+
+    @property
+    def advice(self) -> str:
+        """What it means, and what to do."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    Status.MAX_EVALUATIONS: "the budget was spent before the tolerance was met; raise max_evaluations",
+    Status.CONVERGED: "the loss met its tolerance",
+    Status.STALLED: "no step along the search direction lowers the loss: a local minimum to machine precision, or a "
+    "loss that is not smooth here",
+    Status.NO_GRADIENT: "∂loss/∂x is zero while the loss is not at its tolerance: a stationary point, or F ignores x; "
+    "try another x_init",
+    Status.NONFINITE_START: "the loss or its gradient was not finite at the start; try another x_init or look at F there",
+    Status.NONFINITE: "the descent met a loss or gradient that is not finite; the best finite point is returned; "
+    "a smaller learning rate helps",
+    Status.TIMEOUT: "max_seconds ran out; the best point so far is returned",
+    Status.INTERRUPTED: "interrupted by the user; the best point so far is returned",
+}
+
+
+@dataclass(frozen=True)
+class InversionHistory:
+    """The losses along an inversion.
+
+    Attributes:
+        loss: at the point reached after k evaluations, (K + 1, B), k = 0 … K. A finished row keeps its last value.
+        best: the lowest so far, (K + 1, B): what a budget of k evaluations would have returned.
+        in_x: whether row b stood in X, after its hand-over, at point k, (K + 1, B).
+    """
+
+    loss: Tensor
+    best: Tensor
+    in_x: Tensor
+
+
+@dataclass(frozen=True)
+class InversionResult:
+    """The best point found for every target.
+
+    Attributes:
+        x: Tensor (B, …) or dict of them, in the format of ``x_init``.
+        z: where it was found in the learned space, (B, dim_z): relative to its chart for an anchored mapping, and the
+            last z in the learned space for rows whose best point was found after the hand-over to X.
+        prediction: F(x).
+        loss: L(F(x), y), (B,).
+        status: one :class:`Status` per row, (B,) of integers.
+        num_evaluations: evaluations of F spent on each row, (B,).
+        history: losses along the way.
+    """
+
+    x: Any
+    z: Tensor
+    prediction: Any
+    loss: Tensor
+    status: Tensor
+    num_evaluations: Tensor
+    history: InversionHistory
+
+    @property
+    def success(self) -> Tensor:
+        """Rows that met their tolerance, (B,)."""
+        return self.status == Status.CONVERGED
+
+    def statuses(self) -> list[Status]:
+        """The status of every row, as the enum."""
+        return [Status(int(status)) for status in self.status]
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """What one round of fitting (collect, then update) did.
+
+    Attributes:
+        round: its number, from 0.
+        seconds: its wall time.
+        num_evaluations: evaluations of F spent, rows counted.
+        objective: mean of θ's objective over the updates.
+        trajectory_loss: mean loss at the start and after 1, 2, … evaluations along the trajectories seen.
+        learning_rate: of θ.
+        skipped_updates: updates left out because their gradient was not finite.
+    """
+
+    round: int
+    seconds: float
+    num_evaluations: int
+    objective: float
+    trajectory_loss: tuple[float, ...]
+    learning_rate: float
+    skipped_updates: int = 0

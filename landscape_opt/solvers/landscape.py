@@ -1,0 +1,79 @@
+"""The landscape step: gradient descent in the learned space, with a per-row safeguard."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..mappings.context import Context
+from ..mappings.mapping import Mapping
+from ..objective import Evaluation
+from .solver import Run, Solver, Start
+
+SHRINK = 0.3
+
+
+class LandscapeStep(Solver):
+    """z ← z − step · ∂L/∂z, x = θ(z; what the last evaluation showed).
+
+    A row whose loss rose goes back to where it was and tries 0.3 times the step; an accepted step restores it. The
+    step length belongs to the mapping, so there is nothing to tune.
+
+    Args:
+        mapping: θ.
+    """
+
+    def __init__(self, mapping: Mapping) -> None:
+        self.mapping = mapping
+
+    def start(self, start: Start) -> LandscapeRun:
+        """Begin at z = 0."""
+        return LandscapeRun(self.mapping, start)
+
+
+class LandscapeRun(Run):
+    """The state of a landscape descent.
+
+    Attributes:
+        anchor: the last accepted evaluation of every row.
+        target: features of the targets, (B, m), or None.
+    """
+
+    in_x = False
+    z: Tensor
+
+    def __init__(self, mapping: Mapping, start: Start) -> None:
+        self.mapping, self.target = mapping, start.target
+        self.z = start.x.new_zeros(start.x.shape[0], mapping.dim_z)
+        self.accepted_z = self.z
+        self.trust = start.x.new_ones(start.x.shape[0])
+        self.anchor: Evaluation | None = None
+
+    @property
+    def context(self) -> Context:
+        """What θ is told now."""
+        return Context(self.target, None, self.anchor, self.trust)
+
+    def observe(self, evaluation: Evaluation) -> None:
+        """Accept the rows that got no worse; the others go back and shrink their step."""
+        if self.anchor is None:
+            self.anchor, self.accepted_z = evaluation.without_prediction(), self.z
+            return
+        better = evaluation.finite & (evaluation.loss <= self.anchor.loss)
+        self.anchor = evaluation.without_prediction().where(better, self.anchor)
+        self.accepted_z = torch.where(better[:, None], self.z, self.accepted_z)
+        self.trust = torch.where(better, torch.ones_like(self.trust), SHRINK * self.trust)
+
+    def propose(self) -> Tensor:
+        """One step of gradient descent in Z."""
+        assert self.anchor is not None
+        z = torch.zeros_like(self.z) if self.mapping.reanchors else self.accepted_z
+        grad_z = self.mapping.pull_back(z, self.context, self.anchor.grad_x)
+        self.z = (z - self.mapping.z_step * self.trust[:, None] * grad_z).detach()  # the line that moves z
+        return self.mapping(self.z, self.context).detach()
+
+    def keep(self, index: Tensor) -> None:
+        """Go on with these rows."""
+        self.z, self.accepted_z, self.trust = self.z[index], self.accepted_z[index], self.trust[index]
+        self.target = None if self.target is None else self.target[index]
+        self.anchor = None if self.anchor is None else self.anchor.rows(index)

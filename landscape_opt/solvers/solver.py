@@ -1,0 +1,60 @@
+"""The interface of every method that moves points: it proposes, F answers, it observes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..objective import Evaluation
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run begins.
+
+    Attributes:
+        x: (B, d), flat.
+        target: features of the targets for the mapping, (B, m), or None.
+    """
+
+    x: Tensor
+    target: Tensor | None = None
+
+
+class Solver(ABC):
+    """Settings of a per-sample method; :meth:`start` begins a run on a batch."""
+
+    @abstractmethod
+    def start(self, start: Start) -> Run:
+        """A run of this method from the given points."""
+
+
+class Run(ABC):
+    """The state of a method on a batch: a row per sample, and no row ever looks at another (law 1).
+
+    Attributes:
+        z: the last z of every row, (B, dim_z), where the method moves in a learned space; else None.
+        in_x: whether the rows are moved in X.
+    """
+
+    z: Tensor | None = None
+    in_x: bool = True
+
+    @abstractmethod
+    def observe(self, evaluation: Evaluation) -> None:
+        """Take in the evaluation at the point proposed last (at the start point, the first time)."""
+
+    @abstractmethod
+    def propose(self) -> Tensor:
+        """The next point to evaluate, (B, d)."""
+
+    @abstractmethod
+    def keep(self, index: Tensor) -> None:
+        """Go on with these rows alone; the others have finished."""
+
+    def verdict(self) -> Tensor | None:
+        """A :class:`~landscape_opt.results.Status` per row, (B,) of integers, where this method has ended a row by
+        itself, and MAX_EVALUATIONS where it goes on; None while all go on."""
+        return None

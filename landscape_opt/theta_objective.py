@@ -1,0 +1,122 @@
+"""What θ is fitted to: one interface, three objectives."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .mappings.mapping import Mapping
+from .objective import Evaluation, Objective
+from .replay.points import Points
+
+MAX_RATIO = 10.0
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What an update saw.
+
+    Attributes:
+        value: θ's objective, a scalar with the graph of θ.
+        evaluation: of F at the points; None for an objective that spends none.
+    """
+
+    value: Tensor
+    evaluation: Evaluation | None
+
+
+class ThetaObjective(ABC):
+    """Judges points under θ as it is now."""
+
+    @abstractmethod
+    def judge(self, points: Points, mapping: Mapping, objective: Objective) -> Judgement:
+        """The objective at the points, differentiable in θ."""
+
+
+class _FromLoss(ThetaObjective):
+    """An objective that is a function of L at the point: needs one evaluation of F, and no second derivative of it."""
+
+    def judge(self, points: Points, mapping: Mapping, objective: Objective) -> Judgement:
+        """Evaluate F at x = θ(·) and pull ∂value/∂L · ∂L/∂x back through θ alone."""
+        x = points.reach(mapping)
+        evaluation = objective.evaluate(x, points.target)
+        loss = evaluation.loss.clone().requires_grad_(True)
+        values = self.values(loss, points, mapping)
+        usable = evaluation.finite & values.isfinite()
+        slope = torch.autograd.grad(values[usable].sum(), loss)[0] if bool(usable.any()) else torch.zeros_like(loss)
+        usable &= slope.isfinite()
+        if points.is_fixed is not None:
+            usable &= ~points.is_fixed
+        # value + Σ slope·∂L/∂x·(x − x): equal in value, and its gradient is that of the objective through θ.
+        pulled = torch.where(usable[:, None], slope[:, None] * evaluation.grad_x, 0.0)
+        count = usable.sum().clamp_min(1)
+        value = torch.where(usable, values.detach(), 0.0).sum() / count
+        through_theta = (pulled * torch.where(usable[:, None], x - x.detach(), 0.0)).sum() / count
+        return Judgement(value + through_theta, evaluation)
+
+    @abstractmethod
+    def values(self, loss: Tensor, points: Points, mapping: Mapping) -> Tensor:
+        """The objective of every row, (B,), as a function of its loss."""
+
+
+class LossAtPoint(_FromLoss):
+    """mean L(F(θ(z)), y) / L₀: the published update. The constant L₀, once known, only sets the unit."""
+
+    def values(self, loss: Tensor, points: Points, mapping: Mapping) -> Tensor:
+        """L / L₀."""
+        return loss / mapping.loss
+
+
+class LossRatio(_FromLoss):
+    """mean 0.7 √(L_{k+1}/L_k) + 0.3 √(L_{k+1}/L₀): every evaluation shall lower the loss by a factor.
+
+    A row far from its solution and one close to it weigh alike, which is what contraction to machine precision needs;
+    the second term keeps the absolute level in view. Before the first evaluation the objective is √(L/L₀).
+
+    Args:
+        share: of the ratio to the last evaluation's loss.
+    """
+
+    def __init__(self, share: float = 0.7) -> None:
+        if not 0 <= share <= 1:
+            raise ValueError(f"share must lie in [0, 1], got {share}")
+        self.share = share
+
+    def values(self, loss: Tensor, points: Points, mapping: Mapping) -> Tensor:
+        """One value per row."""
+        smallest = 1e-14 * mapping.loss
+        level = (loss.clamp_min(smallest) / mapping.loss).sqrt()
+        before = points.loss_before
+        first = before.isnan()
+        ratio = (loss.clamp_min(smallest) / torch.where(first, mapping.loss, before).clamp_min(smallest)).sqrt()
+        blend = self.share * ratio.clamp_max(MAX_RATIO) + (1.0 - self.share) * level.clamp_max(MAX_RATIO)
+        return torch.where(first, level, blend)
+
+
+class DistanceToEnd(ThetaObjective):
+    """mean ‖θ(z; c_k) − x_end‖ / ‖x_k − x_end‖: the distance from each point to where its trajectory converged.
+
+    The published words taken literally; spends no evaluation of F. Needs points whose end is known, so a replay that
+    collects whole trajectories first (:class:`~landscape_opt.replay.Alternating`). Before the first evaluation, and for
+    mappings that keep one chart, the distance is taken in units of the move r instead.
+    """
+
+    def judge(self, points: Points, mapping: Mapping, objective: Objective) -> Judgement:
+        """The relative distance left."""
+        if points.end is None:
+            raise ValueError(
+                "DistanceToEnd needs points whose trajectory has ended; use it with replay=Alternating(...), which "
+                "collects trajectories before it updates"
+            )
+        x = points.reach(mapping)
+        unit = mapping.move * x.shape[1] ** 0.5
+        before = points.context.evaluation
+        scale = unit.expand(x.shape[0]) if before is None else (before.x - points.end).norm(dim=1)
+        near = scale < 1e-6 * unit  # already there: a ratio would be rounding
+        distance = (x - points.end).norm(dim=1) / torch.where(near, unit, scale)
+        usable = distance.detach().isfinite() & ~near
+        value = torch.where(usable, distance.clamp_max(MAX_RATIO), 0.0).sum() / usable.sum().clamp_min(1)
+        return Judgement(value, None)

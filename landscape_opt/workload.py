@@ -1,0 +1,39 @@
+"""What an evaluation of F costs, counted rather than timed: the same on every run (law 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+CALL_COST = 20_000
+"""Multiply-adds that one small tensor operation takes the time of, on a CPU core."""
+
+
+class _CountOperations(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+        self.elements = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.calls += 1
+        self.elements += out.numel() if isinstance(out, Tensor) else 0
+        return out
+
+
+def evaluation_cost(forward: Callable[[], Any], batch_size: int) -> float:
+    """Multiply-adds of a forward and backward for one sample of a batch of 256.
+
+    Matrix products and convolutions are counted by ``torch.utils.flop_counter``; every other operation by the elements
+    that it writes and the price of the call. The backward is taken as twice the forward.
+    """
+    with FlopCounterMode(display=False) as flops, _CountOperations() as operations:
+        forward()
+    return 3.0 * ((flops.get_total_flops() / 2 + operations.elements) / batch_size + operations.calls * CALL_COST / 256)
