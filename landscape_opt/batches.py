@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -50,7 +50,7 @@ def rows(batch: Batch, index: Tensor) -> Any:
     return map_leaves(lambda leaf: leaf[index.to(leaf.device)], batch)
 
 
-def joined(parts: list[Batch]) -> Any:
+def joined(parts: Sequence[Batch]) -> Any:
     """Batches below one another."""
     columns = zip(*(leaves(part) for part in parts), strict=True)
     stacked = iter([torch.cat(column) for column in columns])

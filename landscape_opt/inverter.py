@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from . import batches
+from . import batches, checkpoint
 from .batches import Batch
 from .calibration import calibrate
 from .descent import Limits, descend
@@ -19,8 +20,18 @@ from .guest import frozen, private_randomness
 from .landscape import LearnedLandscape
 from .layout import X
 from .mappings.context import Context
+from .mappings.mapping import Mapping
 from .mappings.residual import ResidualMapping
-from .objective import ForwardModel, LossFn, Objective
+from .objective import ForwardModel, Given, LossFn, Objective
+from .persistence import (
+    described,
+    load_mapping_state,
+    load_optimizer_state,
+    made,
+    mapping_state,
+    optimizer_state,
+)
+from .progress import progress_bar
 from .replay import Alternating, Guide, Replay, Streaming
 from .results import InversionResult, RoundRecord
 from .solvers import LBFGS, HandOver, LandscapeStep, Solver, Start, TorchOptim
@@ -30,6 +41,7 @@ from .theta_objective import DistanceToEnd, LossAtPoint, LossRatio, ThetaObjecti
 
 MAX_GRADIENT_NORM = 1.0
 WARM_UP = 50
+_COUNTERS = ("num_batches", "num_updates", "num_evaluations")
 
 
 class LandscapeInverter:
@@ -87,3 +99,341 @@ class LandscapeInverter:
         self.num_updates = 0
         self.num_evaluations = 0
         self.optimizer: torch.optim.Optimizer | None = None
+
+    @classmethod
+    def published(cls, forward_model: ForwardModel, x_init: X, loss_fn: LossFn, *, seed: int = 0) -> Self:
+        """The algorithm as published: θ(z), alternating collection and update, Adam in Z, AdamW for θ.
+
+        T = 20 steps of Adam with lr 0.1, a buffer of 500 batches of 256 points, a three-layer MLP (LeakyReLU 0.2) around
+        the identity, AdamW with lr 1e-4 on the loss at the points. The hyper-parameters are reported second hand.
+
+        Args:
+            forward_model: F.
+            x_init: the plain start, without batch dimension.
+            loss_fn: (prediction, target) → (B,).
+            seed: of everything random.
+        """
+        mapping = ResidualMapping(widths=(1024, 1024), scale=1.0, linear=False)
+        return cls(
+            LearnedLandscape(forward_model, x_init, mapping),
+            loss_fn,
+            z_optimizer=partial(torch.optim.Adam, lr=0.1),
+            theta_optimizer=partial(torch.optim.AdamW, lr=1e-4),
+            replay=Alternating(num_steps=20, updates_per_round=20, batch_size=256, capacity=500 * 256),
+            theta_objective=LossAtPoint(),
+            seed=seed,
+        )
+
+    def step(self, targets: Batch, *, learning_rate_factor: float = 1.0) -> RoundRecord:
+        """One round of the method: collect with θ frozen, then update θ.
+
+        Args:
+            targets: a batch of targets.
+            learning_rate_factor: scales θ's learning rate in this round.
+        """
+        began = time.monotonic()
+        mapping, seed = self.landscape.mapping, self._seed_of("round", len(self.history))
+        with frozen(self.landscape.forward_model) as F, private_randomness(seed, self.landscape.layout.device):
+            objective = self._objective(F)
+            optimizer = self._ready(objective, refuse_nonfinite(targets))
+            guide = Guide(objective, mapping, self.landscape.features, self._collect_solver, self.generator)
+            trajectory = self.replay.collect(targets, guide)  # θ frozen
+            values, skipped, rate = [], 0, 0.0
+            for _ in range(self.replay.updates_per_round):
+                points = self.replay.sample(guide)  # z frozen
+                judgement = self.theta_objective.judge(points, mapping, objective)
+                optimizer.zero_grad()
+                judgement.value.backward()
+                rate = self._set_learning_rate(optimizer, learning_rate_factor)
+                if _clipped(mapping):
+                    optimizer.step()
+                else:
+                    skipped += 1
+                self.replay.observe(points, judgement.evaluation)
+                values.append(judgement.value.detach())
+        self.num_evaluations += objective.num_evaluations
+        record = RoundRecord(
+            round=len(self.history),
+            seconds=time.monotonic() - began,
+            num_evaluations=objective.num_evaluations,
+            objective=float(torch.stack(values).mean()),
+            trajectory_loss=trajectory,
+            learning_rate=rate,
+            skipped_updates=skipped,
+        )
+        self.history.append(record)
+        return record
+
+    def fit(
+        self, targets: Any, *, max_seconds: float | None = None, num_rounds: int | None = None, progress: bool = True
+    ) -> Self:
+        """Learn the landscape from targets alone; a loop over :meth:`step`.
+
+        With ``max_seconds`` the learning rate of θ is annealed to zero along a cosine over those seconds. With
+        ``num_rounds`` alone it is not, so that fits compose: k + m rounds are k rounds, save, load, and m more.
+
+        Args:
+            targets: a Tensor, a tuple or dict of Tensors, a ``Dataset``, a ``DataLoader``, or a re-iterable of batches.
+            max_seconds: wall time after which no new round begins.
+            num_rounds: rounds at most.
+            progress: whether to show a progress bar.
+
+        Returns:
+            The inverter itself.
+
+        Raises:
+            ValueError: for targets that are empty, not finite (rows are named), or of another size than before.
+        """
+        if max_seconds is None and num_rounds is None:
+            raise ValueError("say how long to fit: fit(targets, max_seconds=60) or fit(targets, num_rounds=100)")
+        if max_seconds is not None and not max_seconds > 0:
+            raise ValueError(f"max_seconds must be positive, got {max_seconds}")
+        if num_rounds is not None and num_rounds < 0:
+            raise ValueError(f"num_rounds must not be negative, got {num_rounds}")
+        feed = TargetFeed(targets, self.batch_size, self.seed, self.num_batches)
+        began, done = time.monotonic(), 0
+        with progress_bar(progress, max_seconds, num_rounds) as show:
+            while num_rounds is None or done < num_rounds:
+                spent = 0.0 if max_seconds is None else (time.monotonic() - began) / max_seconds
+                if spent >= 1.0:
+                    break
+                record = self.step(feed.next(), learning_rate_factor=0.5 * (1.0 + math.cos(math.pi * spent)))
+                self.num_batches, done = feed.position, done + 1
+                show(record, spent)
+        return self
+
+    def invert(
+        self,
+        target: Batch,
+        max_evaluations: int = 20,
+        *,
+        refine: bool | None = None,
+        atol: float = 0.0,
+        rtol: float = 0.0,
+        target_loss: float | None = None,
+        max_seconds: float | None = None,
+        allow_unfitted: bool = False,
+    ) -> InversionResult:
+        """Find x with F(x) ≈ y for every target.
+
+        Args:
+            target: a batch of targets, in the format that ``loss_fn`` takes.
+            max_evaluations: evaluations of F per row, all counted. Reading the last point's loss is one forward more.
+            refine: hand over to per-sample L-BFGS in X after the first steps; None does so unless a ``z_optimizer`` was
+                chosen.
+            atol: a row has converged when its loss is at most ``atol + rtol · loss at the start``.
+            rtol: see ``atol``.
+            target_loss: or when it is at most this.
+            max_seconds: wall time after which the best so far is returned.
+            allow_unfitted: run before any fit, as plain descent in X.
+
+        Raises:
+            RuntimeError: before any fit, unless ``allow_unfitted``.
+            ValueError: for targets that are not finite, or of another size than those of the fit.
+        """
+        self._check_invert(max_evaluations, atol, rtol, max_seconds, allow_unfitted)
+        landscape, batch_size = self.landscape, batches.size(refuse_nonfinite(target))
+        device = landscape.layout.device
+        with frozen(landscape.forward_model) as F, private_randomness(self._seed_of("invert", 0), device):
+            landscape.build(F, target, self._seed_of("weights", 0))
+            features = landscape.features(target)
+            mapping = landscape.mapping if landscape.is_fitted or self.z_optimizer else landscape.plain()
+            z = landscape.layout.row.new_zeros(batch_size, mapping.dim_z)
+            with torch.no_grad():
+                start = Start(mapping(z, Context(features)), features)
+            tolerance = max(atol, -torch.inf if target_loss is None else target_loss)
+            asked = atol > 0 or target_loss is not None
+            limits = Limits(
+                max_evaluations,
+                tolerance=z.new_full((batch_size,), tolerance) if asked else None,
+                relative=rtol,
+                deadline=None if max_seconds is None else time.monotonic() + max_seconds,
+            )
+            descent = descend(self._objective(F), self._solver(refine), start, target, limits)
+        return InversionResult(
+            x=landscape.layout.structured(descent.x),
+            z=descent.z,
+            prediction=descent.prediction,
+            loss=descent.loss,
+            status=descent.status,
+            num_evaluations=descent.num_evaluations,
+            history=descent.history,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next round depends on: θ, its optimizer, the replay, generators and counters."""
+        return {
+            "mapping": mapping_state(self.landscape.mapping),
+            "optimizer": optimizer_state(self.optimizer),
+            "replay": self.replay.state_dict(),
+            "generator": self.generator.get_state(),
+            "history": [asdict(record) for record in self.history],
+            "counters": {name: getattr(self, name) for name in _COUNTERS},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` gave, in an inverter made with the same settings."""
+        load_mapping_state(self.landscape.mapping, state["mapping"], self.landscape.layout)
+        if state["optimizer"] is not None:
+            load_optimizer_state(self._made_optimizer(), state["optimizer"])
+        self.replay.load_state_dict(state["replay"])
+        self.generator.set_state(state["generator"])
+        self.history = [RoundRecord(**record) for record in state["history"]]
+        for name in _COUNTERS:
+            setattr(self, name, state["counters"][name])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the inverter to one file (safetensors, JSON in its header), whole or not at all.
+
+        F, ``loss_fn``, ``given`` and optimizer factories are code and are not saved; a fingerprint of F is.
+        """
+        layout = self.landscape.layout
+        settings = {
+            "x_init": layout.parts if layout.is_dict else layout.parts["x"],
+            "mapping": described(self.landscape.mapping),
+            "replay": described(self.replay),
+            "theta_objective": described(self.theta_objective),
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "has_given": self.landscape.given is not None,
+            "has_z_optimizer": self.z_optimizer is not None,
+            "fingerprint": checkpoint.fingerprint(self.landscape.forward_model),
+        }
+        checkpoint.save(path, {"settings": settings, "state": self.state_dict()})
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        forward_model: ForwardModel,
+        loss_fn: LossFn,
+        *,
+        given: Given | None = None,
+        mapping: Mapping | None = None,
+        z_optimizer: OptimizerFactory | None = None,
+        theta_optimizer: OptimizerFactory | None = None,
+        replay: Replay | None = None,
+        theta_objective: ThetaObjective | None = None,
+    ) -> Self:
+        """An inverter from a file; goes on fitting exactly where it was saved.
+
+        Args:
+            path: of the file.
+            forward_model: F; a warning says where its weights differ from those at saving.
+            loss_fn: as at saving.
+            given: needed where the saved landscape had one; code is not saved.
+            mapping: of the user's own, if the saved one was.
+            z_optimizer: as at saving, where there was one.
+            theta_optimizer: as at saving, where there was one.
+            replay: of the user's own, if the saved one was.
+            theta_objective: of the user's own, if the saved one was.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            CheckpointError: if it is not a landscape file, or was damaged.
+            ValueError: if a part of the user's own is missing.
+        """
+        saved = checkpoint.load(path)
+        settings = saved["settings"]
+        for name, wanted in (("given", given), ("z_optimizer", z_optimizer)):
+            if settings[f"has_{name}"] and wanted is None:
+                raise ValueError(f"the file was saved with a {name} of your own; pass it to load({name}=...)")
+        checkpoint.warn_if_other(settings["fingerprint"], forward_model)
+        theta = made(settings["mapping"], mapping, "mapping")
+        inverter = cls(
+            LearnedLandscape(forward_model, settings["x_init"], theta, given),
+            loss_fn,
+            z_optimizer=z_optimizer,
+            theta_optimizer=theta_optimizer,
+            replay=made(settings["replay"], replay, "replay"),
+            theta_objective=made(settings["theta_objective"], theta_objective, "theta_objective"),
+            batch_size=settings["batch_size"],
+            seed=settings["seed"],
+        )
+        inverter.load_state_dict(saved["state"])
+        return inverter
+
+    def _objective(self, forward_model: ForwardModel) -> Objective:
+        return Objective(forward_model, self.loss_fn, self.landscape.layout, self.landscape.given)
+
+    def _solver(self, refine: bool | None) -> Solver:
+        """How ``invert`` moves."""
+        mapping = self.landscape.mapping
+        if self.z_optimizer is not None:
+            return TorchOptim(mapping, self.z_optimizer)
+        if not self.landscape.is_fitted:
+            return LBFGS()
+        return LandscapeStep(mapping) if refine is False else HandOver(mapping)
+
+    def _collect_solver(self) -> Solver:
+        """How trajectories are collected: to convergence where θ is drawn towards their end."""
+        converge = isinstance(self.theta_objective, DistanceToEnd) and self.landscape.mapping.reanchors
+        return self._solver(refine=converge)
+
+    def _ready(self, objective: Objective, target: Batch) -> torch.optim.Optimizer:
+        """Before the first round: build θ, calibrate, and make θ's optimizer."""
+        mapping = self.landscape.mapping
+        self.landscape.build(objective.forward_model, target, self._seed_of("weights", 0))
+        if not self.landscape.is_fitted:
+            mapping.calibrate(calibrate(objective, self.landscape.layout, target, self.landscape.features(target)))
+        return self._made_optimizer()
+
+    def _made_optimizer(self) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            self.optimizer = self.theta_optimizer(list(self.landscape.mapping.parameters()))
+            for group in self.optimizer.param_groups:
+                group.setdefault("initial_lr", group["lr"])
+        return self.optimizer
+
+    def _set_learning_rate(self, optimizer: torch.optim.Optimizer, factor: float) -> float:
+        """Warm-up by the number of updates, then the factor of the round."""
+        self.num_updates += 1
+        factor *= min(1.0, self.num_updates / WARM_UP)
+        for group in optimizer.param_groups:
+            group["lr"] = factor * group["initial_lr"]
+        return float(optimizer.param_groups[0]["lr"])
+
+    def _seed_of(self, what: str, number: int) -> int:
+        """A seed of its own for every use, the same in every run."""
+        return (self.seed * 1_000_003 + number * 7919 + sum(what.encode())) % 2**31
+
+    def _check_invert(
+        self, max_evaluations: int, atol: float, rtol: float, max_seconds: float | None, allow_unfitted: bool
+    ) -> None:
+        if max_evaluations < 0:
+            raise ValueError(f"max_evaluations must not be negative, got {max_evaluations}")
+        if atol < 0 or rtol < 0:
+            raise ValueError(f"tolerances must not be negative, got atol={atol}, rtol={rtol}")
+        if max_seconds is not None and not max_seconds > 0:
+            raise ValueError(f"max_seconds must be positive, got {max_seconds}")
+        if not self.landscape.is_fitted and not allow_unfitted:
+            raise RuntimeError(
+                "this landscape has not been fitted, so inverting is plain descent: call fit(targets, max_seconds=60) "
+                "first, or invert(..., allow_unfitted=True) if plain descent is what you want"
+            )
+
+
+def _clipped(mapping: nn.Module) -> bool:
+    """Clip θ's gradient; False where it is not finite, so that an update is skipped rather than θ lost."""
+    weights = [weight for weight in mapping.parameters() if weight.grad is not None]
+    return bool(nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM).isfinite())
+
+
+def _check_types(landscape: Any, loss_fn: Any, replay: Any, theta_objective: Any, batch_size: int, seed: int) -> None:
+    if not isinstance(landscape, LearnedLandscape):
+        raise TypeError(
+            f"expected a LearnedLandscape, got {type(landscape).__name__}; wrap the forward model first: "
+            "LearnedLandscape(forward_model, x_init)"
+        )
+    if not callable(loss_fn):
+        raise TypeError(f"loss_fn must be a function (prediction, target) → (B,), got {type(loss_fn).__name__}")
+    if replay is not None and not isinstance(replay, Replay):
+        raise TypeError(f"replay must be a landscape_opt.replay.Replay, got {type(replay).__name__}")
+    if theta_objective is not None and not isinstance(theta_objective, ThetaObjective):
+        raise TypeError(f"theta_objective must be a ThetaObjective, got {type(theta_objective).__name__}")
+    if isinstance(replay, Streaming | None) and isinstance(theta_objective, DistanceToEnd):
+        raise ValueError("DistanceToEnd needs trajectories that have ended: use it with replay=Alternating(...)")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}")

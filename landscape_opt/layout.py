@@ -65,9 +65,7 @@ class Layout:
             raise ValueError(f"{what} must be {wanted}, like x_init")
         for name, part in self.parts.items():
             if given[name].shape[1:] != part.shape:
-                raise ValueError(
-                    f"{what} has rows of shape {tuple(given[name].shape[1:])}, x_init has {tuple(part.shape)}"
-                )
+                raise ValueError(f"{what} has rows of shape {tuple(given[name].shape[1:])}, x_init has {tuple(part.shape)}")
         return torch.cat([given[name].flatten(1).to(self.row) for name in self.parts], dim=1)
 
     def start(self, batch_size: int) -> Tensor:

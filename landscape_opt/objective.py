@@ -51,7 +51,7 @@ class Evaluation:
         def pick(mine: Tensor, theirs: Tensor) -> Tensor:
             return torch.where(mask.reshape(-1, *[1] * (mine.ndim - 1)), mine, theirs)
 
-        picked = {}
+        picked: dict[str, Any] = {}
         for field in fields(self):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
             picked[field.name] = None if mine is None or theirs is None else batches.map_pairs(pick, mine, theirs)
@@ -63,7 +63,8 @@ class Evaluation:
 
     def _map(self, function: Callable[[Any], Any]) -> Self:
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: None if part is None else function(part) for name, part in parts.items()})
+        mapped: dict[str, Any] = {name: None if part is None else function(part) for name, part in parts.items()}
+        return replace(self, **mapped)
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,7 @@ class Objective:
         given: picks F's second argument from a batch of targets.
     """
 
-    def __init__(
-        self, forward_model: ForwardModel, loss_fn: LossFn, layout: Layout, given: Given | None = None
-    ) -> None:
+    def __init__(self, forward_model: ForwardModel, loss_fn: LossFn, layout: Layout, given: Given | None = None) -> None:
         self.forward_model = forward_model
         self.loss_fn = loss_fn
         self.layout = layout

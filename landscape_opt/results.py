@@ -34,7 +34,7 @@ _ADVICE = {
     "loss that is not smooth here",
     Status.NO_GRADIENT: "∂loss/∂x is zero while the loss is not at its tolerance: a stationary point, or F ignores x; "
     "try another x_init",
-    Status.NONFINITE_START: "the loss or its gradient was not finite at the start; try another x_init or look at F there",
+    Status.NONFINITE_START: "the loss or its gradient was not finite at the start; try another x_init, or look at F there",
     Status.NONFINITE: "the descent met a loss or gradient that is not finite; the best finite point is returned; "
     "a smaller learning rate helps",
     Status.TIMEOUT: "max_seconds ran out; the best point so far is returned",

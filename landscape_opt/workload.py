@@ -15,7 +15,7 @@ CALL_COST = 20_000
 
 class _CountOperations(TorchDispatchMode):
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls = 0
         self.elements = 0
 
@@ -36,4 +36,5 @@ def evaluation_cost(forward: Callable[[], Any], batch_size: int) -> float:
     """
     with FlopCounterMode(display=False) as flops, _CountOperations() as operations:
         forward()
-    return 3.0 * ((flops.get_total_flops() / 2 + operations.elements) / batch_size + operations.calls * CALL_COST / 256)
+    work: float = float(flops.get_total_flops()) / 2 + operations.elements
+    return 3.0 * (work / batch_size + operations.calls * CALL_COST / 256)

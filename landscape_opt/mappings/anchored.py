@@ -98,13 +98,6 @@ class AnchoredMapping(Mapping):
         base = chart.base if context.trust is None else context.trust[:, None] * chart.base
         return context.evaluation.x + base + chart.push(z)
 
-    def step_forward(self, context: Context) -> Tensor:
-        """x after the landscape's own gradient step z = −η Jᵀ ∂L/∂x from z = 0, with one reading of the context."""
-        assert context.evaluation is not None
-        chart = self.chart(context)
-        z = -self.step * chart.pull(context.evaluation.grad_x)
-        return context.evaluation.x + chart.base + chart.push(z)
-
     def pull_back(self, z: Tensor, context: Context, grad_x: Tensor) -> Tensor:
         """Jᵀ ∂L/∂x: the same at every z of a chart."""
         return grad_x if context.evaluation is None else self.chart(context).pull(grad_x)

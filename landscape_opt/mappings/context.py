@@ -28,11 +28,9 @@ class Context:
 
     def rows(self, index: Tensor) -> Self:
         """The rows that ``index`` picks."""
-        return type(self)(*(None if part is None else _rows(part, index) for part in self._parts()))
-
-    def _parts(self) -> tuple[Tensor | Evaluation | None, ...]:
-        return (self.target, self.known, self.evaluation, self.trust)
-
-
-def _rows(part: Tensor | Evaluation, index: Tensor) -> Tensor | Evaluation:
-    return part.rows(index) if isinstance(part, Evaluation) else part[index]
+        return type(self)(
+            None if self.target is None else self.target[index],
+            None if self.known is None else self.known[index],
+            None if self.evaluation is None else self.evaluation.rows(index),
+            None if self.trust is None else self.trust[index],
+        )

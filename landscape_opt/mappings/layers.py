@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ def mlp(dim_in: int, widths: list[int], dim_out: int, activation: Callable[[], n
     """Linear layers with an activation between them."""
     dims = [dim_in, *widths]
     layers: list[nn.Module] = []
-    for before, after in zip(dims, dims[1:], strict=False):
+    for before, after in pairwise(dims):
         layers += [nn.Linear(before, after), activation()]
     return nn.Sequential(*layers, nn.Linear(dims[-1], dim_out))
 

@@ -133,9 +133,14 @@ class Mapping(nn.Module, ABC):
         """The learned metric v ↦ step · J Jᵀ v, (B, d) → (B, d), at z: what a solver in X inherits."""
         z, step = z.detach(), self.z_step.detach()
 
+        def pull(v: Tensor) -> Tensor:
+            pulled: Tensor = torch.func.vjp(lambda at: self(at, context), z)[1](v)[0]
+            return pulled
+
         def apply(v: Tensor) -> Tensor:
-            _, pull = torch.func.vjp(lambda at: self(at, context), z)
-            _, pushed = torch.func.jvp(lambda at: self(at, context), (z,), (pull(v)[0],))
+            # J w is the derivative of v ↦ Jᵀ v, pulled back by w: torch's forward mode warns of torch.jit when it loads.
+            pulled, push = torch.func.vjp(pull, v)
+            pushed: Tensor = push(pulled)[0]
             return (step * pushed).detach()
 
         return apply

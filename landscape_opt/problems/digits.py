@@ -119,9 +119,7 @@ def digits(seed: int = 0) -> Problem:
         torch.Size([512])
     """
     order = torch.Generator().manual_seed(seed)
-    train, validation, test = (
-        images[torch.randperm(len(images), generator=order)] for images in digit_images()
-    )
+    train, validation, test = (images[torch.randperm(len(images), generator=order)] for images in digit_images())
     return Problem(
         name="digits",
         forward_model=_load_generator(),

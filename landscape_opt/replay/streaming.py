@@ -196,7 +196,12 @@ class Streaming(Replay):
             parts = {field.name: getattr(stream, field.name) for field in fields(stream)}
             seen = stream.evaluation
             parts["evaluation"] = {name: getattr(seen, name) for name in ("x", "loss", "grad_x", "grad_prediction")}
-        return {"stream": parts, "num_rounds": self.num_rounds, "loss_sum": self.loss_sum, "loss_count": self.loss_count}
+        return {
+            "stream": parts,
+            "num_rounds": self.num_rounds,
+            "loss_sum": self.loss_sum,
+            "loss_count": self.loss_count,
+        }
 
     def load_state_dict(self, state: State) -> None:
         """Take back a stream."""

@@ -59,7 +59,9 @@ class _Memory:
 
     @classmethod
     def empty(cls, memory: int, like: Tensor) -> _Memory:
-        return cls(like.new_zeros(memory, *like.shape), like.new_zeros(memory, *like.shape), like.new_zeros(memory, len(like)))
+        return cls(
+            like.new_zeros(memory, *like.shape), like.new_zeros(memory, *like.shape), like.new_zeros(memory, len(like))
+        )
 
     def push(self, s: Tensor, y: Tensor, rows: Tensor) -> None:
         """Add a pair to the rows where it has positive curvature."""

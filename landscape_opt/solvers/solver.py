@@ -55,6 +55,8 @@ class Run(ABC):
         """Go on with these rows alone; the others have finished."""
 
     def verdict(self) -> Tensor | None:
-        """A :class:`~landscape_opt.results.Status` per row, (B,) of integers, where this method has ended a row by
-        itself, and MAX_EVALUATIONS where it goes on; None while all go on."""
+        """The rows that this method has ended by itself; None while all go on.
+
+        A :class:`~landscape_opt.results.Status` per row, (B,) of integers, MAX_EVALUATIONS for those that go on.
+        """
         return None

@@ -1,0 +1,17 @@
+"""Invert any differentiable model in a few evaluations, by learning the space in which to descend.
+
+from landscape_opt import LandscapeInverter, LearnedLandscape
+
+landscape = LearnedLandscape(forward_model, x_init)        # x_init without batch dimension
+inverter = LandscapeInverter(landscape, loss_fn, seed=0)   # loss_fn(prediction, target) -> (B,)
+inverter.fit(targets, max_seconds=120)                     # from targets alone
+result = inverter.invert(target, max_evaluations=20)
+result.x, result.loss, result.status, result.num_evaluations, result.history
+"""
+
+from .inverter import LandscapeInverter
+from .landscape import LearnedLandscape
+from .results import InversionHistory, InversionResult, RoundRecord, Status
+
+__all__ = ["InversionHistory", "InversionResult", "LandscapeInverter", "LearnedLandscape", "RoundRecord", "Status"]
+__version__ = "0.1.0"

@@ -1,0 +1,137 @@
+"""Must-show figures of the linear problem, where the best landscape is known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..descent import Limits
+from ..inverter import LandscapeInverter
+from ..landscape import LearnedLandscape
+from ..mappings import ResidualMapping
+from ..problems import Problem, linear
+from .rivals import Rival, first_order, run, to_budget
+
+SHARE = 1e-4
+SHOWN = (0, 1, 2, 5)
+
+
+@dataclass(frozen=True)
+class TunedDescent:
+    """Plain gradient descent in X with the learning rate that needs the fewest steps.
+
+    Attributes:
+        rival: the method.
+        seconds: of tuning.
+    """
+
+    rival: Rival
+    seconds: float
+
+
+@dataclass(frozen=True)
+class LinearReport:
+    """What was found on the linear problem.
+
+    Attributes:
+        text: all that a command prints.
+        relative_loss: of the anchored default after each number of evaluations in ``SHOWN``, median over the start's.
+        landscape_steps: of gradient descent in the paper's θ(z), median; infinite if not reached.
+        plain_steps: of the best-tuned gradient descent in X, median.
+    """
+
+    text: str
+    relative_loss: tuple[float, ...]
+    landscape_steps: float
+    plain_steps: float
+
+
+def run_linear(seconds: float = 60.0, max_steps: int = 2000, progress: bool = True) -> LinearReport:
+    """Fit the default and the paper's mapping on the linear problem with condition 1000, and count steps.
+
+    Args:
+        seconds: of fitting, for each of the two.
+        max_steps: of gradient descent.
+        progress: whether to show progress bars.
+    """
+    problem = linear(32, 1e3)
+    anchored = _fitted(problem, LearnedLandscape(problem.forward_model, problem.x_init), seconds, progress)
+    best = to_budget(anchored.invert(problem.test, max(SHOWN)).history.best, max(SHOWN))
+    relative = tuple(float((best[step] / best[0]).median()) for step in SHOWN)
+    mapping = LearnedLandscape(problem.forward_model, problem.x_init, ResidualMapping())
+    residual = _fitted(problem, mapping, seconds, progress)
+    landscape = steps_to_share(residual.invert(problem.test, max_steps, refine=False, rtol=SHARE).history.best)
+    plain = tune_descent(problem, max_steps)
+    plain_steps = steps_to_share(run(plain.rival, problem, problem.test, Limits(max_steps, relative=SHARE)).history.best)
+    text = _text(problem, relative, anchored, residual, landscape, plain_steps, plain)
+    return LinearReport(text, relative, landscape, plain_steps)
+
+
+def steps_to_share(best: Tensor) -> float:
+    """Median over the rows of the steps until the loss is ``SHARE`` of the start's; infinite where it is not reached.
+
+    Args:
+        best: lowest loss so far after k steps, (K + 1, B).
+    """
+    there = best <= SHARE * best[0]
+    steps = torch.where(there.any(0), there.float().argmax(0).double(), torch.inf)
+    return float(steps.median())
+
+
+def tune_descent(problem: Problem, max_steps: int, num_rounds: int = 3) -> TunedDescent:
+    """Search the learning rate on the validation targets: a grid over decades, then finer around the best.
+
+    Args:
+        problem: F and the validation targets.
+        max_steps: of every run.
+        num_rounds: of refinement.
+    """
+    began = time.monotonic()
+    limits, targets = Limits(max_steps, relative=SHARE), problem.validation
+    found: dict[float, float] = {}
+    rates: Sequence[float] = [2.0**power for power in range(-4, 4)]
+    factor = 2.0
+    for _ in range(num_rounds + 1):
+        for rate in rates:
+            found[rate] = steps_to_share(run(_gradient_descent(rate), problem, targets, limits).history.best)
+        best = min(found, key=found.__getitem__)
+        factor = factor**0.4
+        rates = [best * factor**power for power in (-2, -1, 1, 2)]
+    return TunedDescent(_gradient_descent(min(found, key=found.__getitem__)), time.monotonic() - began)
+
+
+def _gradient_descent(rate: float) -> Rival:
+    return first_order({"GD": (rate,)})[0]
+
+
+def _fitted(problem: Problem, landscape: LearnedLandscape, seconds: float, progress: bool) -> LandscapeInverter:
+    inverter = LandscapeInverter(landscape, problem.loss_fn)
+    return inverter.fit(problem.train, max_seconds=seconds, progress=progress)
+
+
+def _text(
+    problem: Problem,
+    relative: tuple[float, ...],
+    anchored: LandscapeInverter,
+    residual: LandscapeInverter,
+    landscape: float,
+    plain: float,
+    tuned: TunedDescent,
+) -> str:
+    fits = [sum(record.seconds for record in one.history) for one in (anchored, residual)]
+    shown = "  ".join(f"{step}: {loss:.2g}" for step, loss in zip(SHOWN, relative, strict=True))
+    ratio = f"{plain / landscape:.1f} times as many" if landscape and landscape < torch.inf else "no ratio"
+    lines = [
+        f"Least squares, x of {problem.x_init.numel()} numbers, condition 1000, {len(problem.test)} test targets.",
+        "(a) anchored landscape, defaults: median of loss / loss at the start after evaluations",
+        f"      {shown}",
+        f"      {fits[0]:.1f} s of fitting",
+        f"(b) gradient descent to {SHARE:g} of the start, median of the steps",
+        f"      in the paper's θ(z), untuned: {landscape:.0f} steps; {fits[1]:.1f} s of fitting",
+        f"      in X, {tuned.rival.name}: {plain:.0f} steps, {ratio}; {tuned.seconds:.1f} s of tuning",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,76 @@
+"""The command ``landscape-opt``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand.
+
+    Args:
+        arguments: of the command line; None takes those of the process.
+
+    Returns:
+        The exit status.
+    """
+    given = _parser().parse_args(arguments)
+    before = torch.get_num_threads()
+    torch.set_num_threads(given.threads)
+    try:
+        print(_demo(given) if given.command == "demo" else _linear(given), end="")
+    finally:
+        torch.set_num_threads(before)
+    return 0
+
+
+def _demo(given: argparse.Namespace) -> str:
+    from .benchmark.demo import run_demo  # here, so that --help is quick
+
+    return run_demo(given.seconds, given.published_seconds, given.out, given.quick, not given.silent).text
+
+
+def _linear(given: argparse.Namespace) -> str:
+    from .benchmark.linear import run_linear
+
+    return run_linear(given.seconds, progress=not given.silent).text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="landscape-opt", description="Invert differentiable models in a learned landscape."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="fit on handwritten digits, invert held-out ones, compare with plain descent")
+    demo.add_argument("--seconds", type=_positive, default=90.0, help="of fitting the landscape (default: 90)")
+    demo.add_argument("--published-seconds", type=_positive, default=40.0, help="of fitting as published (default: 40)")
+    demo.add_argument("--out", type=Path, default=Path("landscape-demo.png"), help="the picture to write")
+    demo.add_argument("--quick", action="store_true", help="a few seconds, to see that all runs")
+    linear = commands.add_parser("linear", help="the linear problem, where the best landscape is known")
+    linear.add_argument("--seconds", type=_positive, default=60.0, help="of each of two fits (default: 60)")
+    for command in (demo, linear):
+        command.add_argument("--threads", type=_count, default=2, help="of torch (default: 2)")
+        command.add_argument("--silent", action="store_true", help="without progress bars")
+    return parser
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0.0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text}")
+    return number
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

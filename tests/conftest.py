@@ -1,0 +1,19 @@
+"""Settings of the whole suite: one thread, reproducible examples, and a global state that no test may leave changed."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import HealthCheck, settings
+
+torch.set_num_threads(1)
+
+settings.register_profile(
+    "suite",
+    deadline=None,
+    max_examples=6,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile("wide", parent=settings.get_profile("suite"), max_examples=60, derandomize=False)
+settings.load_profile("suite")

@@ -1,0 +1,160 @@
+"""The laws of DESIGN.md §6, on three forward models, in float32 and float64, for every mapping and method."""
+
+from __future__ import annotations
+
+import random
+from functools import cache, partial
+
+import laws
+import numpy as np
+import pytest
+import strategies as given_by
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import DTYPES, KINDS, MAPPINGS, METHODS, case, fitted, new_inverter, poisonable
+
+from landscape_opt import LandscapeInverter, LearnedLandscape, Status
+from landscape_opt.problems import linear
+
+each_mapping = pytest.mark.parametrize("mapping", MAPPINGS)
+each_method = pytest.mark.parametrize("method", METHODS)
+
+
+# --------------------------------------------------------------------------------------------------------------- law 1
+
+
+@each_mapping
+@each_method
+@given(kind=given_by.kinds, dtype=given_by.dtypes, batch_size=given_by.batch_sizes, seed=given_by.target_seeds)
+def test_a_row_in_a_batch_is_that_row_alone(mapping, method, kind, dtype, batch_size, seed):
+    inverter = fitted(kind, dtype, mapping, method)
+    target = case(kind, dtype).targets(batch_size, seed)
+    laws.rows_do_not_mix(lambda batch: inverter.invert(batch, max_evaluations=7), target)
+
+
+@each_mapping
+@each_method
+@given(
+    kind=given_by.kinds,
+    dtype=given_by.dtypes,
+    batch_size=given_by.batch_sizes,
+    seed=given_by.target_seeds,
+    poison=st.sampled_from([1, 2]),
+    data=st.data(),
+)
+def test_a_row_that_is_not_finite_changes_no_other(mapping, method, kind, dtype, batch_size, seed, poison, data):
+    inverter = poisonable(kind, dtype, mapping, method)
+    bad = data.draw(st.integers(0, batch_size - 1), label="bad row")
+    y = case(kind, dtype).targets(batch_size, seed)
+    well = {"y": y, "poison": torch.zeros(batch_size, dtype=torch.long)}
+    ill = {"y": y, "poison": torch.where(torch.arange(batch_size) == bad, poison, 0)}
+    healthy, poisoned = inverter.invert(well, max_evaluations=7), inverter.invert(ill, max_evaluations=7)
+    others = torch.tensor([row for row in range(batch_size) if row != bad])
+    tolerance = 1e-9 if dtype == torch.float64 else 1e-5
+    laws.assert_same_answer(laws.picked(poisoned, others), laws.picked(healthy, others), tolerance)
+    assert torch.equal(poisoned.status[others], healthy.status[others])
+    assert torch.equal(poisoned.num_evaluations[others], healthy.num_evaluations[others])
+    assert not poisoned.success[bad]
+    if poison == 1:
+        assert poisoned.status[bad] == Status.NONFINITE_START
+
+
+# --------------------------------------------------------------------------------------------------------------- law 2
+
+
+@each_mapping
+@each_method
+@given(kind=given_by.kinds, dtype=given_by.dtypes, seed=given_by.target_seeds, order=st.permutations(range(6)))
+def test_permuting_the_rows_permutes_the_results(mapping, method, kind, dtype, seed, order):
+    inverter = fitted(kind, dtype, mapping, method)
+    target = case(kind, dtype).targets(6, seed)
+    laws.permuting_permutes(lambda batch: inverter.invert(batch, max_evaluations=7), target, torch.tensor(order))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(seed=given_by.target_seeds, budget=st.integers(1, 8))
+def test_a_thousandfold_loss_changes_nothing(kind, dtype, seed, budget):
+    plain, scaled = (fitted(kind, dtype, "anchored", "default", 6, factor) for factor in (1.0, 1000.0))
+    target = case(kind, dtype).targets(5, seed)
+    one, other = plain.invert(target, budget), scaled.invert(target, budget)
+    laws.assert_close(other.x, one.x, 1e-4, "x")
+    laws.assert_close(other.loss / 1000.0, one.loss, 1e-4, "loss")
+
+
+# --------------------------------------------------------------------------------------------------------------- law 3
+
+
+@each_mapping
+@given(
+    kind=given_by.kinds,
+    dtype=given_by.dtypes,
+    factory=given_by.optimizers,
+    seed=given_by.target_seeds,
+    budget=st.integers(0, 15),
+)
+def test_an_unfitted_landscape_is_torch_optim(mapping, kind, dtype, factory, seed, budget):
+    problem = case(kind, dtype)
+    landscape = LearnedLandscape(problem.forward_model, problem.x_init, MAPPINGS[mapping]())
+    inverter = LandscapeInverter(landscape, problem.loss_fn, z_optimizer=factory)
+    target = problem.targets(3, seed)
+    result = inverter.invert(target, budget, allow_unfitted=True)
+
+    import copy
+
+    F = copy.deepcopy(problem.forward_model).eval()
+    start = problem.x_init.expand(3, -1)
+    losses, best_x = laws.torch_descent(lambda x: problem.loss_fn(F(x), target), start, factory, budget)
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-6
+    assert result.history.loss.shape == losses.shape
+    scale = losses.abs().clamp_min(1.0)
+    assert float(((result.history.loss - losses).abs() / scale).max()) <= tolerance
+    # Where two points are equally good to rounding, either may be the best.
+    if dtype == torch.float64:
+        laws.assert_close(result.x, best_x, tolerance, "x")
+    laws.assert_close(result.loss, losses.amin(0), tolerance, "loss")
+
+
+# --------------------------------------------------------------------------------------------------------------- law 4
+
+
+@each_mapping
+@each_method
+@given(kind=given_by.kinds, dtype=given_by.dtypes, seed=given_by.target_seeds, budget=given_by.budgets)
+def test_the_returned_loss_is_the_loss_at_the_returned_x(mapping, method, kind, dtype, seed, budget):
+    problem, target = case(kind, dtype), case(kind, dtype).targets(5, seed)
+    result = fitted(kind, dtype, mapping, method).invert(target, budget)
+    laws.loss_is_honest(result, problem.loss_at(result.x, target), 1e-12 if dtype == torch.float64 else 1e-5)
+    assert result.x.dtype == dtype
+
+
+@each_mapping
+@each_method
+@given(kind=given_by.kinds, dtype=given_by.dtypes, seed=given_by.target_seeds)
+def test_a_larger_budget_is_never_worse(mapping, method, kind, dtype, seed):
+    inverter, target = fitted(kind, dtype, mapping, method), case(kind, dtype).targets(4, seed)
+    laws.budgets_are_prefixes(lambda budget: inverter.invert(target, budget), 9)
+
+
+# --------------------------------------------------------------------------------------------------------------- law 8
+
+
+@each_mapping
+@each_method
+@given(kind=given_by.kinds, seed=given_by.target_seeds, budget=given_by.budgets, rtol=st.sampled_from([0.0, 0.3]))
+def test_evaluations_are_counted_exactly(mapping, method, kind, seed, budget, rtol):
+    inverter, target = fitted(kind, torch.float32, mapping, method), case(kind).targets(5, seed)
+    counter = given_by.Counter()
+    handle = case(kind).forward_model.register_forward_hook(counter)
+    try:
+        result = inverter.invert(target, budget, rtol=rtol)
+    finally:
+        handle.remove()
+    spent = result.num_evaluations
+    assert (spent <= budget).all()
+    assert counter.calls <= int(spent.max()) + 1
+    going = int((result.status == Status.MAX_EVALUATIONS).sum())
+    assert int(spent.sum()) <= counter.rows <= int(spent.sum()) + len(target)
+    assert going == 0 or bool((spent[result.status == Status.MAX_EVALUATIONS] == budget).all())
+    assert len(result.history.loss) <= budget + 1
