@@ -14,6 +14,9 @@ CALL_COST = 20_000
 
 
 class _CountOperations(TorchDispatchMode):
+    calls: int
+    elements: int
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls = 0
@@ -37,4 +40,5 @@ def evaluation_cost(forward: Callable[[], Any], batch_size: int) -> float:
     with FlopCounterMode(display=False) as flops, _CountOperations() as operations:
         forward()
     work: float = float(flops.get_total_flops()) / 2 + operations.elements
-    return 3.0 * (work / batch_size + operations.calls * CALL_COST / 256)
+    calls: float = operations.calls * CALL_COST / 256
+    return 3.0 * (work / batch_size + calls)

@@ -69,9 +69,7 @@ def linear_model(dtype: torch.dtype) -> nn.Module:
 
 def mlp_model(dtype: torch.dtype) -> nn.Module:
     """With BatchNorm and Dropout, in training mode: the library must neither use nor change that."""
-    model = nn.Sequential(
-        nn.Linear(4, 24), nn.BatchNorm1d(24), nn.Tanh(), nn.Dropout(0.5), nn.Linear(24, 10)
-    ).to(dtype)
+    model = nn.Sequential(nn.Linear(4, 24), nn.BatchNorm1d(24), nn.Tanh(), nn.Dropout(0.5), nn.Linear(24, 10)).to(dtype)
     fill(model, 4)
     return model.train()
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import random
-from functools import cache, partial
-
 import laws
-import numpy as np
 import pytest
 import strategies as given_by
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import DTYPES, KINDS, MAPPINGS, METHODS, case, fitted, new_inverter, poisonable
+from strategies import DTYPES, KINDS, MAPPINGS, METHODS, case, fitted, poisonable
 
 from landscape_opt import LandscapeInverter, LearnedLandscape, Status
-from landscape_opt.problems import linear
 
 each_mapping = pytest.mark.parametrize("mapping", MAPPINGS)
 each_method = pytest.mark.parametrize("method", METHODS)

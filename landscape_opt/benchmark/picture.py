@@ -47,9 +47,9 @@ def draw(gallery: Gallery, out: Path) -> Path:
         raise ImportError('the picture needs matplotlib: pip install "landscape-opt[plot]"') from error
     figure = Figure(figsize=(13.0, 4.8), layout="constrained", dpi=140)
     FigureCanvasAgg(figure)
-    left, right = figure.subfigures(1, 2, width_ratios=(1.25, 1.0))
-    _draw_images(left, gallery.images)
-    _draw_losses(right, gallery)
+    halves: Any = figure.subfigures(1, 2, width_ratios=(1.25, 1.0))
+    _draw_images(halves[0], gallery.images)
+    _draw_losses(halves[1], gallery)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, format="png")
     return out

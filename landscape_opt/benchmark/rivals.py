@@ -133,5 +133,5 @@ def _torch_optim(factory: Callable[..., torch.optim.Optimizer], rate: float, lan
     return TorchOptim(landscape.plain(), settings)
 
 
-def _lbfgs(first_step: float | None, landscape: LearnedLandscape) -> Solver:
+def _lbfgs(first_step: float | None, landscape: LearnedLandscape) -> Solver:  # noqa: ARG001  # one signature for all
     return LBFGS(first_step=first_step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -93,7 +94,8 @@ class AnchoredMapping(Mapping):
         """x of z (B, d): around the last evaluation, or around the learned start before the first."""
         if context.evaluation is None:
             standardised = self.standardised(context, z.shape[0])
-            return self.x_init + 3.0 * self.move * self.start(standardised) + z
+            start: Tensor = self.start(standardised)
+            return self.x_init + 3.0 * self.move * start + z
         chart = self.chart(context)
         base = chart.base if context.trust is None else context.trust[:, None] * chart.base
         return context.evaluation.x + base + chart.push(z)
@@ -163,8 +165,8 @@ class _Seen:
 
 def _unit(v: Tensor) -> Tensor:
     """Rows of rms 1; zero rows stay zero."""
-    size = v.norm(dim=1, keepdim=True)
-    return v * (v.shape[1] ** 0.5 / size.clamp_min(torch.finfo(v.dtype).tiny))
+    size: Tensor = v.norm(dim=1, keepdim=True)
+    return v * (math.sqrt(v.shape[1]) / size.clamp_min(torch.finfo(v.dtype).tiny))
 
 
 def affordable_width(spec: MappingSpec) -> int:

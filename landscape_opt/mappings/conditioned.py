@@ -44,5 +44,6 @@ class ConditionedMapping(Mapping):
     def forward(self, z: Tensor, context: Context) -> Tensor:
         """x of z (B, d) for the targets of the context."""
         standardised = self.standardised(context, z.shape[0])
-        bent = self.skip(z) + self.bend(torch.cat([z, self.start.code(standardised)], dim=1))
-        return self.x_init + 3.0 * self.move * self.start(standardised) + self.scale * bent
+        bent: Tensor = self.skip(z) + self.bend(torch.cat([z, self.start.code(standardised)], dim=1))
+        start: Tensor = self.start(standardised)
+        return self.x_init + 3.0 * self.move * start + self.scale * bent

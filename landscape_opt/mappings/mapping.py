@@ -139,8 +139,8 @@ class Mapping(nn.Module, ABC):
 
         def apply(v: Tensor) -> Tensor:
             # J w is the derivative of v ↦ Jᵀ v, pulled back by w: torch's forward mode warns of torch.jit when it loads.
-            pulled, push = torch.func.vjp(pull, v)
-            pushed: Tensor = push(pulled)[0]
+            of_v = torch.func.vjp(pull, v)
+            pushed: Tensor = of_v[1](of_v[0])[0]
             return (step * pushed).detach()
 
         return apply

@@ -70,7 +70,8 @@ class LandscapeRun(Run):
         z = torch.zeros_like(self.z) if self.mapping.reanchors else self.accepted_z
         grad_z = self.mapping.pull_back(z, self.context, self.anchor.grad_x)
         self.z = (z - self.mapping.z_step * self.trust[:, None] * grad_z).detach()  # the line that moves z
-        return self.mapping(self.z, self.context).detach()
+        x: Tensor = self.mapping(self.z, self.context)
+        return x.detach()
 
     def keep(self, index: Tensor) -> None:
         """Go on with these rows."""

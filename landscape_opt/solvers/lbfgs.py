@@ -160,7 +160,7 @@ class LBFGSRun(Run):
         assert self.at is not None
         if self.first_step is not None:
             return torch.full_like(self.slope, self.first_step)[:, None]
-        size = self.at.grad_x.norm(dim=1, keepdim=True)
+        size: Tensor = self.at.grad_x.norm(dim=1, keepdim=True)
         return 1.0 / size.clamp_min(1.0)
 
     def _inverse_hessian(self, v: Tensor) -> Tensor:

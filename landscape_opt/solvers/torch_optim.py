@@ -68,7 +68,8 @@ class TorchOptimRun(Run):
         assert evaluation is not None
         self.parameter.grad = self.mapping.pull_back(self.parameter, self.context, evaluation.grad_x).detach()
         self.optimizer.step()  # the line that moves z
-        return self.mapping(self.parameter.detach(), self.context).detach()
+        x: Tensor = self.mapping(self.parameter.detach(), self.context)
+        return x.detach()
 
     def verdict(self) -> Tensor | None:
         """NONFINITE where the gradient was: the optimizer's state of that row is spoilt."""
