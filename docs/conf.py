@@ -37,7 +37,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(torch|numpy|collections|typing|pathlib|abc|enum|functools)(\..*)?"),
     ("py:class", r"(Tensor|nn\.\w+|ABC|Any|Callable|Iterable|Iterator|Sequence|Self|Path)"),
     # Aliases and internal types, which have no entry of their own.
-    ("py:class", r"(Batch|ForwardModel|Given|Layout|LossFn|Metric|OptimizerFactory)"),
+    ("py:class", r"(Batch|ForwardModel|Given|Layout|LossFn|Metric|OptimizerFactory|X|os\.PathLike)"),
 ]
 
 sphinx_gallery_conf = {

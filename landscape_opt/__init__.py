@@ -9,9 +9,18 @@ result = inverter.invert(target, max_evaluations=20)
 result.x, result.loss, result.status, result.num_evaluations, result.history
 """
 
+from .checkpoint import CheckpointError
 from .inverter import LandscapeInverter
 from .landscape import LearnedLandscape
 from .results import InversionHistory, InversionResult, RoundRecord, Status
 
-__all__ = ["InversionHistory", "InversionResult", "LandscapeInverter", "LearnedLandscape", "RoundRecord", "Status"]
+__all__ = [
+    "CheckpointError",
+    "InversionHistory",
+    "InversionResult",
+    "LandscapeInverter",
+    "LearnedLandscape",
+    "RoundRecord",
+    "Status",
+]
 __version__ = "0.1.0"

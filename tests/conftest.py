@@ -10,10 +10,10 @@ torch.set_num_threads(1)
 settings.register_profile(
     "suite",
     deadline=None,
-    max_examples=6,
+    max_examples=3,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-settings.register_profile("wide", parent=settings.get_profile("suite"), max_examples=60, derandomize=False)
+settings.register_profile("wide", parent=settings.get_profile("suite"), max_examples=30, derandomize=False)
 settings.load_profile("suite")

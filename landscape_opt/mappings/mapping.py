@@ -45,7 +45,8 @@ class Calibration:
         step: η, the length of a gradient step in x that lowers the mean loss most.
         move: r = η · rms(∂L/∂x), what that step does to an element of x.
         loss: L₀, the mean loss at the plain start.
-        target_mean, target_std: of the target features, (m,); None where there are none.
+        target_mean: of the target features, (m,); None where there are none.
+        target_std: likewise.
     """
 
     step: float

@@ -106,7 +106,7 @@ def digits(seed: int = 0) -> Problem:
             the generator has seen the train images. The global random state is not touched.
 
     Returns:
-        The problem: ``x`` has shape ``(32,)``, targets have shape ``(8, 8)``; 1024 train, 261 validation
+        The problem with ``x`` has shape ``(32,)``, targets have shape ``(8, 8)``; 1024 train, 261 validation
         and 512 test targets.
 
     Raises:

@@ -91,7 +91,7 @@ State: TypeAlias = dict[str, Any]
 class Replay(ABC):
     """Where fit's points come from.
 
-    A round is :meth:`collect` with θ frozen, then as many times as :attr:`updates_per_round`: :meth:`sample`, an update
+    A round is :meth:`collect` with θ frozen, then as many times as ``updates_per_round``: :meth:`sample`, an update
     of θ on the points, and :meth:`observe`, which hears what the update saw.
     """
 
