@@ -190,5 +190,5 @@ def test_loading_a_corrupted_file(tmp_path):
     content = bytearray(largest.read_bytes())
     content[-5] ^= 0xFF
     largest.write_bytes(content)
-    with pytest.raises(ValueError, match="(?i)corrupt|damaged|hash|changed|checksum"):
+    with pytest.raises(ValueError, match=r"(?i)corrupt|damaged|hash|changed|checksum"):
         LandscapeInverter.load(path, forward, squares)

@@ -153,3 +153,137 @@ def test_evaluations_are_counted_exactly(mapping, method, kind, seed, budget, rt
     assert int(spent.sum()) <= counter.rows <= int(spent.sum()) + len(target)
     assert going == 0 or bool((spent[result.status == Status.MAX_EVALUATIONS] == budget).all())
     assert len(result.history.loss) <= budget + 1
+
+
+# --------------------------------------------------------------------------------------------------------------- law 5
+
+
+@pytest.mark.parametrize("guest", ["plain", "noisy", "no copy", "raises", "no copy raises"])
+@pytest.mark.parametrize("kind", KINDS)
+@each_method
+def test_the_guest_is_left_as_it_was_found(guest, kind, method):
+    import copy
+
+    problem = case(kind)
+    F = copy.deepcopy(problem.forward_model)
+    for name, weight in F.named_parameters():
+        weight.grad = torch.ones_like(weight) if "0" in name else None
+    next(F.parameters()).requires_grad_(False)
+    fuse = given_by.Fuse(F)
+    F = {"noisy": given_by.Noisy, "no copy": given_by.NoCopy}.get(guest.removesuffix(" raises"), lambda inner: inner)(fuse)
+    F.train()
+    F.register_forward_hook(given_by.Counter())
+    targets = problem.targets(64, 3)
+    inverter = new_inverter(F, problem.x_init, method=method)
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    random.seed(5)
+    before = laws.snapshot(F, targets)
+    inverter.fit(targets, num_rounds=2, progress=False)
+    inverter.invert(targets[:5], 6)
+    laws.assert_untouched(before, laws.snapshot(F, targets))
+    if guest.endswith("raises"):
+        for verb in (lambda: inverter.fit(targets, num_rounds=1, progress=False), lambda: inverter.invert(targets[:5], 6)):
+            fuse.countdown[0] = 3
+            with pytest.raises(ZeroDivisionError, match="burnt"):
+                verb()
+            laws.assert_untouched(before, laws.snapshot(F, targets))
+
+
+def test_a_data_loader_leaves_the_global_random_state():
+    problem = case("linear")
+    loader = torch.utils.data.DataLoader(problem.targets(64, 3), batch_size=32)
+    before = laws.snapshot(problem.forward_model, torch.zeros(1))
+    new_inverter(problem.forward_model, problem.x_init).fit(loader, num_rounds=3, progress=False)
+    laws.assert_untouched(before, laws.snapshot(problem.forward_model, torch.zeros(1)))
+
+
+# --------------------------------------------------------------------------------------------------------------- law 6
+
+
+@each_mapping
+@each_method
+def test_the_same_seed_gives_the_same_bits(mapping, method):
+    problem = case("mlp")
+    target = problem.targets(5, 9)
+    runs = []
+    for global_seed in (1, 2):
+        torch.manual_seed(global_seed)
+        inverter = new_inverter(given_by.Noisy(problem.forward_model), problem.x_init, mapping=mapping, method=method)
+        runs.append(inverter.fit(problem.targets(64, 3), num_rounds=3, progress=False))
+    laws.assert_same_weights(*runs)
+    one, other = (run.invert(target, 6) for run in runs)
+    assert torch.equal(one.x, other.x)
+    assert torch.equal(one.history.loss, other.history.loss)
+    different = new_inverter(given_by.Noisy(problem.forward_model), problem.x_init, mapping=mapping, method=method, seed=1)
+    with pytest.raises(AssertionError, match="differs"):
+        laws.assert_same_weights(runs[0], different.fit(problem.targets(64, 3), num_rounds=3, progress=False))
+
+
+RESUME = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+torch.set_num_threads(1)
+from strategies import case, squares
+from landscape_opt import LandscapeInverter
+inverter = LandscapeInverter.load(sys.argv[2], case("mlp").forward_model, squares)
+inverter.fit(case("mlp").targets(128, 11), num_rounds=3, progress=False)
+torch.save(inverter.landscape.state_dict(), sys.argv[3])
+"""
+
+
+@each_mapping
+@each_method
+def test_fits_compose_through_a_file_and_a_new_process(mapping, method, tmp_path):
+    import pathlib
+    import subprocess
+    import sys
+
+    problem = case("mlp")
+    whole, half = (new_inverter(problem.forward_model, problem.x_init, mapping=mapping, method=method) for _ in range(2))
+    whole.fit(problem.targets(128, 11), num_rounds=5, progress=False)
+    half.fit(problem.targets(128, 11), num_rounds=2, progress=False).save(tmp_path / "half")
+    command = [sys.executable, "-c", RESUME, str(pathlib.Path(__file__).parent), str(tmp_path / "half"), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    resumed = torch.load(tmp_path / "out", weights_only=True)
+    for name, value in whole.landscape.state_dict().items():
+        assert torch.equal(value, resumed[name]), f"θ differs in {name}"
+
+
+# --------------------------------------------------------------------------------------------------------------- law 7
+
+
+@cache
+def linear_problem():
+    return linear(dim=32, condition=1e3)
+
+
+@pytest.mark.slow
+def test_the_anchored_default_solves_the_linear_problem_in_two_evaluations():
+    problem = linear_problem()
+    landscape = LearnedLandscape(problem.forward_model, problem.x_init)
+    inverter = LandscapeInverter(landscape, problem.loss_fn).fit(problem.train, num_rounds=60, progress=False)
+    result = inverter.invert(problem.test[:128], 2)
+    plain = problem.loss_fn(problem.forward_model(problem.x_init.expand(128, -1)), problem.test[:128])
+    assert float((result.loss / plain).median()) < 1e-3
+
+
+# --------------------------------------------------------------------------------------------------------------- law 9
+
+
+@given(
+    kind=given_by.kinds, seed=given_by.target_seeds, atol=st.sampled_from([0.0, 1e-3]), rtol=st.sampled_from([0.0, 0.5]),
+    target_loss=st.sampled_from([None, 0.05]),
+)  # fmt: skip
+def test_converged_rows_meet_their_tolerance(kind, seed, atol, rtol, target_loss):
+    problem, target = case(kind, torch.float64), case(kind, torch.float64).targets(6, seed)
+    inverter = fitted(kind, torch.float64, "residual", "default")
+    result = inverter.invert(target, 6, atol=atol, rtol=rtol, target_loss=target_loss)
+    tolerance = atol + rtol * result.history.loss[0]
+    if target_loss is not None:
+        tolerance = tolerance.clamp_min(target_loss)
+    if atol or rtol or target_loss:
+        laws.converged_rows_meet_tolerance(result, problem.loss_at(result.x, target), tolerance)
+    else:
+        assert not result.success.any()

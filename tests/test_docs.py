@@ -1,0 +1,32 @@
+"""The README's Python runs as it is printed. (docs/*.md with prompts are collected by pytest's own doctest glob.)"""
+
+from __future__ import annotations
+
+import doctest
+import pathlib
+import re
+
+import pytest
+import torch
+
+ROOT = pathlib.Path(__file__).parent.parent
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+def test_python_blocks_run(page, capsys):
+    blocks = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+    assert blocks, f"{page} shows no Python"
+    namespace: dict = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for number, block in enumerate(blocks):
+            if ">>>" in block:
+                test = doctest.DocTestParser().get_doctest(block, {}, f"{page}:{number}", page, 0)
+                test.globs = namespace
+                flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+                result = doctest.DocTestRunner(optionflags=flags).run(test, clear_globs=False)
+                assert result.failed == 0, capsys.readouterr().out
+            else:
+                short = re.sub(r"max_seconds=\d+", "max_seconds=2", block)
+                exec(compile(short, f"{page}:{number}", "exec"), namespace)

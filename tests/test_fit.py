@@ -1,0 +1,102 @@
+"""Formats of x and targets, records, and how rows end."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from strategies import case, new_inverter, squares
+from torch.utils.data import DataLoader, TensorDataset
+
+from landscape_opt import LandscapeInverter, LearnedLandscape, RoundRecord, Status
+
+
+def test_x_and_targets_may_be_dicts():
+    x_init = {"shift": torch.zeros(2), "gain": torch.ones(2, 2, dtype=torch.float64)}
+
+    def forward(x):
+        moved = x["gain"].flatten(1).sum(1, keepdim=True) + x["shift"]
+        return {"far": moved, "near": (x["shift"],)}
+
+    def loss_fn(prediction, target):
+        return squares(prediction["far"], target["far"]) + squares(prediction["near"][0], target["near"][0])
+
+    y = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    targets = {"far": y, "near": (0.5 * y,)}
+    inverter = new_inverter(forward, x_init, loss_fn).fit(targets, num_rounds=3, progress=False)
+    result = inverter.invert(targets, 10)
+    assert result.x["gain"].shape == (64, 2, 2)
+    assert result.x["gain"].dtype == torch.float64
+    assert result.x["shift"].dtype == torch.float32
+    assert (result.loss < 1e-3 * result.history.loss[0].clamp_min(1.0)).all()
+
+
+def test_integer_targets_leave_the_evaluation_alone_to_speak():
+    labels = torch.arange(60) % 3
+    loss_fn = lambda prediction, target: torch.nn.functional.cross_entropy(prediction, target, reduction="none")  # noqa: E731
+    inverter = new_inverter(torch.nn.Linear(4, 3), torch.zeros(4), loss_fn).fit(labels, num_rounds=3, progress=False)
+    result = inverter.invert(labels[:6], 5)
+    assert (result.loss < result.history.loss[0]).all()
+
+
+def test_given_reaches_f_row_by_row():
+    gain = 1.0 + torch.rand(64, 1, generator=torch.Generator().manual_seed(1))
+    y = gain * torch.randn(64, 3, generator=torch.Generator().manual_seed(2))
+    targets = {"gain": gain, "y": y}
+    inverter = new_inverter(
+        lambda x, gain: gain * x, torch.zeros(3), lambda p, t: squares(p, t["y"]), given=lambda t: t["gain"]
+    ).fit(targets, num_rounds=3, progress=False)
+    result = inverter.invert(targets, 12)
+    assert torch.allclose(result.x, y / gain, atol=1e-2)
+
+
+@pytest.mark.parametrize("form", ["dataset", "loader", "list"])
+def test_forms_of_targets(form):
+    y = case("linear").targets(96, 3)
+    rows = torch.utils.data.Subset(y, range(96)) if form != "list" else None
+    targets = {"dataset": rows, "loader": DataLoader(y, batch_size=32), "list": list(y.split(32))}[form]
+    inverter = new_inverter(case("linear").forward_model, case("linear").x_init)
+    assert inverter.fit(targets, num_rounds=5, progress=False).landscape.is_fitted
+    assert TensorDataset is not None
+
+
+def test_the_record_of_a_round():
+    inverter = new_inverter(case("mlp").forward_model, case("mlp").x_init)
+    inverter.fit(case("mlp").targets(96, 3), num_rounds=4, progress=False)
+    assert [record.round for record in inverter.history] == [0, 1, 2, 3]
+    assert all(isinstance(record, RoundRecord) for record in inverter.history)
+    assert all(record.seconds > 0 and record.objective > 0 and record.skipped_updates == 0 for record in inverter.history)
+    assert [record.num_evaluations for record in inverter.history[1:]] == [16 * 32] * 3
+
+
+def solve(forward, loss_fn, x_init, target, budget=5, **kwargs):
+    inverter = LandscapeInverter(LearnedLandscape(forward, x_init), loss_fn)
+    return inverter.invert(target, budget, allow_unfitted=True, **kwargs)
+
+
+def test_how_rows_end():
+    def forward(x):
+        return x.square()
+
+    y = torch.ones(2, 2)
+    assert solve(forward, squares, torch.zeros(2), y).statuses() == [Status.NO_GRADIENT] * 2
+    bad = solve(lambda x: x.log(), squares, -torch.ones(2), y)
+    assert bad.statuses() == [Status.NONFINITE_START] * 2
+    assert not bad.success.any()
+    assert solve(forward, squares, torch.full((2,), 0.5), y, 100, atol=1e-6).success.all()
+    kink = solve(lambda x: x, lambda p, t: (p - t).abs().sum(1) + 1, torch.full((2,), 0.3), torch.zeros(2, 2), 200)
+    assert set(kink.statuses()) <= {Status.STALLED, Status.NO_GRADIENT}
+    late = solve(forward, squares, torch.full((2,), 0.5), y, 100, max_seconds=1e-9)
+    assert late.statuses() == [Status.TIMEOUT] * 2
+
+
+def test_a_negative_target_loss_is_the_tolerance():
+    result = solve(lambda x: x, lambda p, t: squares(p, t) - 10.0, torch.ones(2), torch.zeros(3, 2), 1, target_loss=-9.99)
+    assert (result.loss[result.success] <= -9.99).all()
+
+
+def test_ten_thousand_numbers():
+    y = torch.randn(16, 10_000, generator=torch.Generator().manual_seed(0))
+    landscape = LearnedLandscape(lambda x: 2.0 * x, torch.zeros(10_000))
+    inverter = LandscapeInverter(landscape, squares, batch_size=16).fit(y, num_rounds=1, progress=False)
+    assert sum(weight.numel() for weight in landscape.parameters()) < 10_000**2 / 4
+    assert (inverter.invert(y[:2], 5).loss < squares(torch.zeros(2, 10_000), y[:2])).all()
