@@ -56,15 +56,26 @@ class Limits:
 
     Attributes:
         max_evaluations: evaluations of F per row.
-        tolerance: a row has converged at this loss, (B,); None never.
-        relative: beside it, the share of the loss at the start at which a row has converged.
+        target_loss: a row has converged at this loss; None never.
+        absolute: or at ``absolute + relative · loss at the start``, unless both are zero.
+        relative: see ``absolute``.
         deadline: of ``time.monotonic()``.
     """
 
     max_evaluations: int
-    tolerance: Tensor | None = None
+    target_loss: float | None = None
+    absolute: float = 0.0
     relative: float = 0.0
     deadline: float | None = None
+
+    def tolerance(self, loss_at_start: Tensor) -> Tensor:
+        """The loss at which a row has converged, (B,); minus infinity where nothing was asked for."""
+        never = torch.full_like(loss_at_start, -torch.inf)
+        wanted = never if self.target_loss is None else torch.full_like(never, self.target_loss)
+        if self.absolute == 0 and self.relative == 0:
+            return wanted
+        by_start = self.absolute + self.relative * loss_at_start
+        return torch.maximum(wanted, torch.where(by_start.isfinite(), by_start, never))
 
 
 def descend(
@@ -121,7 +132,7 @@ class _Track:
         self.current = self.best.clone()
         self.status = torch.full((batch_size,), int(Status.MAX_EVALUATIONS), device=like.device)
         self.num_evaluations = torch.zeros(batch_size, dtype=torch.long, device=like.device)
-        self.tolerance = limits.tolerance
+        self.tolerance = torch.full_like(self.best, -torch.inf)
         self.losses: list[Tensor] = []
         self.bests: list[Tensor] = []
         self.places: list[Tensor] = []
@@ -145,11 +156,7 @@ class _Track:
             self.prediction = prediction
         if first:
             self.best[self.rows] = loss
-            if self.tolerance is None:
-                self.tolerance = torch.full_like(self.best, -torch.inf)
-            if self.limits.relative > 0:
-                relative = self.limits.relative * loss
-                self.tolerance = torch.where(relative.isfinite(), self.tolerance.clamp_min(0) + relative, self.tolerance)
+            self.tolerance = self.limits.tolerance(loss)
         self.current[self.rows] = loss
         self.in_x[self.rows] = in_x
         # NaN never wins: comparisons with it are False, and a NaN start is kept out of the running by its status.
@@ -167,7 +174,6 @@ class _Track:
         self.places.append(self.in_x.clone())
 
     def _converged(self) -> Tensor:
-        assert self.tolerance is not None
         return (self.best <= self.tolerance)[self.rows]
 
     def judge(self, evaluation: Evaluation, verdict: Tensor | None) -> Tensor | None:

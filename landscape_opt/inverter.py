@@ -241,11 +241,10 @@ class LandscapeInverter:
             z = landscape.layout.row.new_zeros(batch_size, mapping.dim_z)
             with torch.no_grad():
                 start = Start(mapping(z, Context(features)), features)
-            tolerance = max(atol, -torch.inf if target_loss is None else target_loss)
-            asked = atol > 0 or target_loss is not None
             limits = Limits(
                 max_evaluations,
-                tolerance=z.new_full((batch_size,), tolerance) if asked else None,
+                target_loss=target_loss,
+                absolute=atol,
                 relative=rtol,
                 deadline=None if max_seconds is None else time.monotonic() + max_seconds,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 import laws
 import pytest
 import strategies as given_by

@@ -49,12 +49,15 @@ class TargetCode(nn.Module):
 
     def __init__(self, num_features: int, width: int, size: int = 64) -> None:
         super().__init__()
-        self.size = size if num_features else 0
+        self.size = size if num_features else 1
         self.layers = mlp(num_features, [width, width], size) if num_features else None
 
     def forward(self, standardised: Tensor) -> Tensor:
-        """The code; (B, 0) where targets cannot be read."""
-        return standardised if self.layers is None else self.layers(standardised)
+        """The code; a constant, (B, 1), where targets cannot be read."""
+        if self.layers is None:
+            return standardised.new_ones(standardised.shape[0], 1)
+        code: Tensor = self.layers(standardised)
+        return code
 
 
 class LearnedStart(nn.Module):
@@ -64,7 +67,8 @@ class LearnedStart(nn.Module):
         super().__init__()
         self.code = code
         self.head = zeroed(mlp(code.size, [width], dim))
-        self.linear = zeroed(nn.Linear(num_features, dim, bias=False)) if num_features else None
+        affordable = 0 < num_features * dim <= 4 * FULL_LINEAR_UP_TO**2
+        self.linear = zeroed(nn.Linear(num_features, dim, bias=False)) if affordable else None
 
     def forward(self, standardised: Tensor) -> Tensor:
         """Displacement from x_init in units of r, (B, d)."""

@@ -106,7 +106,8 @@ class LBFGSRun(Run):
             return
         at = self.at
         wanted = at.loss + SUFFICIENT_DECREASE * self.length * self.slope
-        accepted = evaluation.finite & (evaluation.loss <= wanted) & (self.slope < 0)
+        # Strictly lower as well: where the decrease asked for is below rounding, equal losses would go on for ever.
+        accepted = evaluation.finite & (evaluation.loss <= wanted) & (evaluation.loss < at.loss) & (self.slope < 0)
         self.memory.push(evaluation.x - at.x, evaluation.grad_x - at.grad_x, accepted)
         self._backtrack(evaluation, ~accepted)
         self.at = evaluation.where(accepted, at)
