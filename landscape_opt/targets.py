@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, default_colla
 
 from . import batches
 from .batches import Batch
+from .guest import private_randomness
 
 
 class TargetFeed:
@@ -45,9 +46,9 @@ class TargetFeed:
                     "targets must be a Tensor, a tuple or dict of Tensors, a Dataset, a DataLoader or an iterable of "
                     f"batches, got {type(targets).__name__}"
                 )
-            if iter(targets) is targets:
+            if isinstance(targets, Iterator):
                 raise ValueError("targets is a generator, which can be read only once; give a list or a DataLoader")
-            self.iterator = iter(targets)
+            self.iterator = self._begun()
             for _ in range(position):
                 self._next_given()
 
@@ -70,12 +71,18 @@ class TargetFeed:
         )
         return drawn
 
+    def _begun(self) -> Iterator[Any]:
+        # A DataLoader draws its seed from the global generator when it is iterated (law 5).
+        with private_randomness(self.seed, torch.device("cpu")):
+            return iter(self.targets)
+
     def _next_given(self) -> Batch:
         assert self.iterator is not None
         try:
-            batch: Batch = next(self.iterator)
+            with private_randomness(self.seed + self.position, torch.device("cpu")):
+                batch: Batch = next(self.iterator)
         except StopIteration:
-            self.iterator = iter(self.targets)
+            self.iterator = self._begun()
             try:
                 batch = next(self.iterator)
             except StopIteration:

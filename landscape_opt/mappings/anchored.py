@@ -111,7 +111,12 @@ class AnchoredMapping(Mapping):
             return lambda v: step * v
         with torch.no_grad():
             chart = self.chart(context)
-        return lambda v: step * chart.push(chart.pull(v))
+
+        def apply(v: Tensor) -> Tensor:
+            with torch.no_grad():  # V and S are parameters: a graph would follow the solver into the buffer
+                return step * chart.push(chart.pull(v))
+
+        return apply
 
     def chart(self, context: Context) -> Chart:
         """The chart that the context chooses."""
