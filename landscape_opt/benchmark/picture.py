@@ -62,7 +62,7 @@ def _draw_images(figure: Any, images: dict[str, Tensor]) -> None:
         colour = OUR_COLOUR if label.startswith("landscape") else PLAIN_COLOUR
         line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10, color=colour, labelpad=8)
         for axes, image in zip(line, batch, strict=True):
-            axes.imshow(image.detach().cpu(), cmap="gray_r", vmin=0.0, vmax=1.0, interpolation="nearest")
+            axes.imshow(image.detach().cpu().numpy(), cmap="gray_r", vmin=0.0, vmax=1.0, interpolation="nearest")
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_color("0.8")
     figure.suptitle("Held-out real digits, and what each method makes of them", fontsize=11)
@@ -88,7 +88,7 @@ def _draw_losses(figure: Any, gallery: Gallery) -> None:
 
 def _draw_band(axes: Any, steps: list[int], losses: Tensor, colour: str, label: str, marker: str | None) -> None:
     shares = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
-    low, median, high = torch.quantile(losses.detach().cpu().double(), shares, dim=1)
+    low, median, high = torch.quantile(losses.detach().cpu().double(), shares, dim=1).numpy()
     axes.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
     axes.plot(steps, median, color=colour, label=label, marker=marker, markersize=4, linewidth=2)
 
