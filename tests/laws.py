@@ -19,16 +19,16 @@ def assert_close(actual: Tensor, expected: Tensor, tolerance: float, what: str) 
     unit = expected.abs().flatten(1).amax(1).clamp_min(1.0) if expected.ndim > 1 else expected.abs().clamp_min(1.0)
     difference = (actual - expected).abs().flatten(1).amax(1) if expected.ndim > 1 else (actual - expected).abs()
     worst = float((difference / unit).max())
-    if expected.dtype == torch.float32:
-        # Batched products round differently from single ones, and seven quasi-Newton steps amplify it.
-        tolerance *= 20
     assert worst <= tolerance, f"{what} differ by {worst:.3g}, allowed {tolerance:.3g}"
 
 
 def assert_same_answer(one: InversionResult, other: InversionResult, tolerance: float) -> None:
     for name in ("x", "prediction"):
         for mine, theirs in zip(leaves(getattr(one, name)), leaves(getattr(other, name)), strict=True):
-            assert_close(mine, theirs, tolerance, name)
+            # Law 1 asks 1e-5 of x and does not get it in float32: batched products round differently from single ones,
+            # and quasi-Newton steps amplify that along directions that the loss hardly sees. Known, and not solved.
+            known = 20.0 if name == "x" and mine.dtype == torch.float32 else 1.0
+            assert_close(mine, theirs, known * tolerance, name)
     assert_close(one.loss, other.loss, tolerance, "loss")
 
 
