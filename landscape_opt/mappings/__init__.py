@@ -3,7 +3,7 @@
 from .anchored import AnchoredMapping
 from .conditioned import ConditionedMapping
 from .context import Context
-from .mapping import Calibration, Mapping, MappingSpec, PlainMapping
+from .mapping import Calibration, LocalMapping, Mapping, MappingSpec, PlainMapping
 from .residual import ResidualMapping
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Calibration",
     "ConditionedMapping",
     "Context",
+    "LocalMapping",
     "Mapping",
     "MappingSpec",
     "PlainMapping",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..objective import Evaluation
 from .context import Context
 from .layers import FULL_LINEAR_UP_TO, LearnedStart, TargetCode, mlp, zeroed
-from .mapping import Mapping, MappingSpec
+from .mapping import LocalMapping, Mapping, MappingSpec
 
 MAX_RANK = 16
 
@@ -96,9 +96,11 @@ class AnchoredMapping(Mapping):
             standardised = self.standardised(context, z.shape[0])
             start: Tensor = self.start(standardised)
             return self.x_init + 3.0 * self.move * start + z
-        chart = self.chart(context)
-        base = chart.base if context.trust is None else context.trust[:, None] * chart.base
-        return context.evaluation.x + base + chart.push(z)
+        return _LocalChart(self, context)(z)
+
+    def local(self, context: Context) -> LocalMapping:
+        """The chart of this context, chosen once."""
+        return LocalMapping(self, context) if context.evaluation is None else _LocalChart(self, context)
 
     def pull_back(self, z: Tensor, context: Context, grad_x: Tensor) -> Tensor:
         """Jᵀ ∂L/∂x: the same at every z of a chart."""
@@ -138,6 +140,23 @@ class AnchoredMapping(Mapping):
             right=self.right,
             shared=self.shared,
         )
+
+
+class _LocalChart(LocalMapping):
+    """A chart around the last evaluation."""
+
+    def __init__(self, mapping: AnchoredMapping, context: Context) -> None:
+        super().__init__(mapping, context)
+        self.chart = mapping.chart(context)
+
+    def __call__(self, z: Tensor) -> Tensor:
+        evaluation, trust = self.context.evaluation, self.context.trust
+        assert evaluation is not None
+        base = self.chart.base if trust is None else trust[:, None] * self.chart.base
+        return evaluation.x + base + self.chart.push(z)
+
+    def pull_back(self, z: Tensor, grad_x: Tensor) -> Tensor:
+        return self.chart.pull(grad_x)
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,10 @@ class Mapping(nn.Module, ABC):
         """The length of a gradient step in Z."""
         return self.step
 
+    def local(self, context: Context) -> LocalMapping:
+        """θ with this context read."""
+        return LocalMapping(self, context)
+
     def pull_back(self, z: Tensor, context: Context, grad_x: Tensor) -> Tensor:
         """∂L/∂z = Jᵀ ∂L/∂x at z, (B, dim_z)."""
         leaf = z.detach().requires_grad_(True)
@@ -160,6 +164,27 @@ class Mapping(nn.Module, ABC):
             raise ValueError(
                 f"these targets have {num_target_features} features per row, the landscape was built for {built_for}"
             )
+
+
+class LocalMapping:
+    """θ with its context read: what a step needs, Jᵀ and then x, without reading the context twice.
+
+    Args:
+        mapping: θ.
+        context: what it is told.
+    """
+
+    def __init__(self, mapping: Mapping, context: Context) -> None:
+        self.mapping, self.context = mapping, context
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """x of z, (B, d)."""
+        x: Tensor = self.mapping(z, self.context)
+        return x
+
+    def pull_back(self, z: Tensor, grad_x: Tensor) -> Tensor:
+        """∂L/∂z at z, (B, dim_z)."""
+        return self.mapping.pull_back(z, self.context, grad_x)
 
 
 class PlainMapping(Mapping):

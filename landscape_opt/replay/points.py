@@ -61,9 +61,8 @@ class Points:
 def _landscape_step(mapping: Mapping, context: Context) -> Tensor:
     """The landscape's own gradient step from z = 0; the graph runs through both uses of J."""
     assert context.evaluation is not None
-    z = -mapping.z_step * mapping.pull_back(torch.zeros_like(context.evaluation.x), context, context.evaluation.grad_x)
-    x: Tensor = mapping(z, context)
-    return x
+    local, grad_x = mapping.local(context), context.evaluation.grad_x
+    return local(-mapping.z_step * local.pull_back(torch.zeros_like(grad_x), grad_x))
 
 
 @dataclass(frozen=True)

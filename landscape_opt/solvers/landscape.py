@@ -68,10 +68,10 @@ class LandscapeRun(Run):
         """One step of gradient descent in Z."""
         assert self.anchor is not None
         z = torch.zeros_like(self.z) if self.mapping.reanchors else self.accepted_z
-        grad_z = self.mapping.pull_back(z, self.context, self.anchor.grad_x)
+        local = self.mapping.local(self.context)
+        grad_z = local.pull_back(z, self.anchor.grad_x)
         self.z = (z - self.mapping.z_step * self.trust[:, None] * grad_z).detach()  # the line that moves z
-        x: Tensor = self.mapping(self.z, self.context)
-        return x.detach()
+        return local(self.z).detach()
 
     def keep(self, index: Tensor) -> None:
         """Go on with these rows."""

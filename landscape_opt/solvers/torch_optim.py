@@ -66,10 +66,10 @@ class TorchOptimRun(Run):
         """One step of the optimizer."""
         evaluation = self.context.evaluation
         assert evaluation is not None
-        self.parameter.grad = self.mapping.pull_back(self.parameter, self.context, evaluation.grad_x).detach()
+        local = self.mapping.local(self.context)
+        self.parameter.grad = local.pull_back(self.parameter, evaluation.grad_x).detach()
         self.optimizer.step()  # the line that moves z
-        x: Tensor = self.mapping(self.parameter.detach(), self.context)
-        return x.detach()
+        return local(self.parameter.detach()).detach()
 
     def verdict(self) -> Tensor | None:
         """NONFINITE where the gradient was: the optimizer's state of that row is spoilt."""
