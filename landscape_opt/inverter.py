@@ -235,9 +235,11 @@ class LandscapeInverter:
         landscape, batch_size = self.landscape, batches.size(refuse_nonfinite(target))
         device = landscape.layout.device
         with frozen(landscape.forward_model) as F, private_randomness(self._seed_of("invert", 0), device):
-            landscape.build(F, target, self._seed_of("weights", 0))
             features = landscape.features(target)
-            mapping = landscape.mapping if landscape.is_fitted or self.z_optimizer else landscape.plain()
+            mapping: Mapping = landscape.plain()
+            if landscape.is_fitted or self.z_optimizer is not None:
+                landscape.build(F, target, self._seed_of("weights", 0))
+                mapping = landscape.mapping
             z = landscape.layout.row.new_zeros(batch_size, mapping.dim_z)
             with torch.no_grad():
                 start = Start(mapping(z, Context(features)), features)

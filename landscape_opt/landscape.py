@@ -15,7 +15,7 @@ from .mappings.anchored import AnchoredMapping
 from .mappings.context import Context
 from .mappings.mapping import Mapping, MappingSpec, PlainMapping
 from .objective import Evaluation, ForwardModel, Given
-from .workload import evaluation_cost
+from .workload import counted
 
 
 class LearnedLandscape(nn.Module):
@@ -105,13 +105,13 @@ class LearnedLandscape(nn.Module):
         few = batches.rows(target, torch.arange(min(8, batches.size(target))))
         extra = () if self.given is None else (self.given(few),)
         x = self.layout.structured(self.layout.start(batches.size(few)))
-        prediction = forward_model(x, *extra)
-        seen = batches.features(prediction, self.layout.dtype, self.layout.device)
+        workload = counted(lambda: forward_model(x, *extra), batches.size(few))
+        seen = batches.features(workload.prediction, self.layout.dtype, self.layout.device)
         spec = MappingSpec(
             x_init=self.layout.row,
             num_target_features=num_target_features,
             num_prediction_features=0 if seen is None else seen.shape[1],
-            evaluation_cost=evaluation_cost(lambda: forward_model(x, *extra), batches.size(few)),
+            evaluation_cost=workload.evaluation_cost,
         )
         torch.manual_seed(seed)  # inside private_randomness: the user's global state never sees it
         self.mapping.build(spec)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -71,7 +71,7 @@ def load_mapping_state(mapping: Mapping, state: dict[str, Any] | None, layout: L
     if spec.dim != layout.dim:
         raise ValueError(f"the state is of a landscape with {spec.dim} numbers in x, this one has {layout.dim}")
     if not mapping.is_built:
-        mapping.build(MappingSpec(**{**state["spec"], "x_init": layout.row}))
+        mapping.build(replace(spec, x_init=layout.row))  # where x_init lies now
     mapping.load_state_dict(state["weights"])
 
 

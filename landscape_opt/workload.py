@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -31,14 +32,27 @@ class _CountOperations(TorchDispatchMode):
         return out
 
 
-def evaluation_cost(forward: Callable[[], Any], batch_size: int) -> float:
-    """Multiply-adds of a forward and backward for one sample of a batch of 256.
+@dataclass(frozen=True)
+class Workload:
+    """One counted forward of F.
+
+    Attributes:
+        prediction: what it returned.
+        evaluation_cost: multiply-adds of a forward and backward for one sample of a batch of 256.
+    """
+
+    prediction: Any
+    evaluation_cost: float
+
+
+def counted(forward: Callable[[], Any], batch_size: int) -> Workload:
+    """Run ``forward`` once, on ``batch_size`` samples, and count its work.
 
     Matrix products and convolutions are counted by ``torch.utils.flop_counter``; every other operation by the elements
     that it writes and the price of the call. The backward is taken as twice the forward.
     """
     with FlopCounterMode(display=False) as flops, _CountOperations() as operations:
-        forward()
+        prediction = forward()
     work: float = float(flops.get_total_flops()) / 2 + operations.elements
     calls: float = operations.calls * CALL_COST / 256
-    return 3.0 * (work / batch_size + calls)
+    return Workload(prediction, 3.0 * (work / batch_size + calls))

@@ -99,3 +99,14 @@ def test_ten_thousand_numbers():
     inverter = LandscapeInverter(landscape, squares, batch_size=16).fit(y, num_rounds=1, progress=False)
     assert sum(weight.numel() for weight in landscape.parameters()) < 10_000**2 / 4
     assert (inverter.invert(y[:2], 5).loss < squares(torch.zeros(2, 10_000), y[:2])).all()
+
+
+def test_the_first_plain_inversion_calls_the_forward_model_once_per_evaluation_and_to_read():
+    calls = []
+
+    def forward(x):
+        calls.append(len(x))
+        return x.square().cumsum(1)
+
+    result = solve(forward, squares, torch.tensor([0.3, 0.7, 0.2]), torch.ones(2, 3), 4)
+    assert len(calls) <= int(result.num_evaluations.max()) + 1

@@ -18,7 +18,7 @@ from ..problems import Problem, digits
 from .picture import Gallery, draw
 from .rivals import RATES, Curves, Rival, curves_of_all, first_order, run, second_order, to_budget
 from .table import Row, as_text, break_even, evaluations_to, level, row, speed_up, tuned_row, where_we_lose
-from .timing import measure
+from .timing import fit_seconds, measure
 from .tuning import Choice, Statistic, candidates, choose, chosen, largest_budgets
 
 BUDGETS = (0, 1, 2, 5, 10, 20, 50, 100, 200)
@@ -171,12 +171,8 @@ def _heading(problem: Problem, ours: LandscapeInverter, published: LandscapeInve
         f"Fitted on {len(problem.train)} other digits; methods in X tuned on {len(problem.validation)} others again.",
     ]
     for name, one in ((OURS, ours), (PUBLISHED, published)):
-        lines.append(f"{name}: {_fit_seconds(one):.1f} s of fitting, {len(one.history)} rounds")
+        lines.append(f"{name}: {fit_seconds(one):.1f} s of fitting, {len(one.history)} rounds")
     return "\n".join(lines)
-
-
-def _fit_seconds(inverter: LandscapeInverter) -> float:
-    return sum(record.seconds for record in inverter.history)
 
 
 def _comparison(rows: Sequence[Row]) -> str:
@@ -225,7 +221,7 @@ def _break_even(problem: Problem, ours: LandscapeInverter, our_row: Row, rival: 
     method = rival.at(min(budget for budget in rival.row.budgets if budget >= theirs))
     plain = measure(method.name, partial(_run, method, problem, len(some)), math.ceil(theirs), len(some))
     own = measure(OURS, partial(ours.invert, some), math.ceil(mine), len(some))
-    number = break_even(_fit_seconds(ours), theirs * plain.per_evaluation, mine * own.per_evaluation)
+    number = break_even(fit_seconds(ours), theirs * plain.per_evaluation, mine * own.per_evaluation)
     times = f"{1e3 * theirs * plain.per_evaluation:.2f} ms an inversion against {1e3 * mine * own.per_evaluation:.2f} ms"
     found = "never" if number is None else f"{number:,.0f} inversions"
     return f"Break-even with {rival.row.name} (median {wanted:.3g}): {found} ({times})"

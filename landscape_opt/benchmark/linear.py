@@ -15,6 +15,7 @@ from ..landscape import LearnedLandscape
 from ..mappings import ResidualMapping
 from ..problems import Problem, linear
 from .rivals import Rival, first_order, run, to_budget
+from .timing import fit_seconds
 
 SHARE = 1e-4
 SHOWN = (0, 1, 2, 5)
@@ -124,7 +125,7 @@ def _text(
     plain: float,
     tuned: TunedDescent,
 ) -> str:
-    fits = [sum(record.seconds for record in one.history) for one in (anchored, residual)]
+    fits = [fit_seconds(one) for one in (anchored, residual)]
     shown = "  ".join(f"{step}: {loss:.2g}" for step, loss in zip(SHOWN, relative, strict=True))
     ratio = f"{plain / landscape:.1f} times as many" if landscape and landscape < torch.inf else "no ratio"
     lines = [

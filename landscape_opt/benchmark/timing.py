@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..inverter import LandscapeInverter
+
 Inversion = Callable[[int], object]
 
 
@@ -27,6 +29,11 @@ class Timing:
     def per_evaluation(self) -> float:
         """Seconds of one evaluation of one row."""
         return self.seconds / self.num_evaluations
+
+
+def fit_seconds(inverter: LandscapeInverter) -> float:
+    """Wall time of all rounds of fitting."""
+    return sum(record.seconds for record in inverter.history)
 
 
 def measure(name: str, invert: Inversion, num_evaluations: int, num_rows: int) -> Timing:
