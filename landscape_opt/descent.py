@@ -181,7 +181,9 @@ class _Track:
         ended = torch.full_like(self.rows, int(Status.MAX_EVALUATIONS))
         if verdict is not None:
             ended = verdict.to(ended)
-        ended[(evaluation.grad_x == 0).all(1) & evaluation.finite] = Status.NO_GRADIENT
+        flat = (evaluation.grad_x == 0).all(1) & evaluation.finite
+        ended[flat] = Status.NO_GRADIENT
+        ended[flat & (evaluation.loss == 0)] = Status.CONVERGED  # no loss can be lower
         if len(self.losses) == 1:
             ended[~evaluation.finite] = Status.NONFINITE_START
         ended[self._converged()] = Status.CONVERGED

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Self
@@ -133,8 +135,7 @@ class LandscapeInverter:
         """
         began = time.monotonic()
         mapping, seed = self.landscape.mapping, self._seed_of("round", len(self.history))
-        with frozen(self.landscape.forward_model) as F, private_randomness(seed, self.landscape.layout.device):
-            objective = self._objective(F)
+        with self._guests(seed) as objective:
             optimizer = self._ready(objective, refuse_nonfinite(targets))
             guide = Guide(objective, mapping, self.landscape.features, self._collect_solver, self.generator)
             trajectory = self.replay.collect(targets, guide)  # θ frozen
@@ -233,13 +234,10 @@ class LandscapeInverter:
         """
         self._check_invert(max_evaluations, atol, rtol, max_seconds, allow_unfitted)
         landscape, batch_size = self.landscape, batches.size(refuse_nonfinite(target))
-        device = landscape.layout.device
-        with frozen(landscape.forward_model) as F, private_randomness(self._seed_of("invert", 0), device):
-            features = landscape.features(target)
-            mapping: Mapping = landscape.plain()
-            if landscape.is_fitted or self.z_optimizer is not None:
-                landscape.build(F, target, self._seed_of("weights", 0))
-                mapping = landscape.mapping
+        if landscape.is_fitted:
+            landscape.check_fits(target)
+        with self._guests(self._seed_of("invert", 0)) as objective:
+            features, mapping = landscape.features(target), landscape.in_use()
             z = landscape.layout.row.new_zeros(batch_size, mapping.dim_z)
             with torch.no_grad():
                 start = Start(mapping(z, Context(features)), features)
@@ -250,7 +248,7 @@ class LandscapeInverter:
                 relative=rtol,
                 deadline=None if max_seconds is None else time.monotonic() + max_seconds,
             )
-            descent = descend(self._objective(F), self._solver(refine), start, target, limits)
+            descent = descend(objective, self._solver(refine), start, target, limits)
         return InversionResult(
             x=landscape.layout.structured(descent.x),
             z=descent.z,
@@ -354,14 +352,23 @@ class LandscapeInverter:
         inverter.load_state_dict(saved["state"])
         return inverter
 
-    def _objective(self, forward_model: ForwardModel) -> Objective:
-        return Objective(forward_model, self.loss_fn, self.landscape.layout, self.landscape.given)
+    @contextmanager
+    def _guests(self, seed: int) -> Iterator[Objective]:
+        """F and the loss as guests, with randomness of their own (law 5)."""
+        landscape = self.landscape
+        with (
+            frozen(landscape.forward_model) as forward_model,
+            frozen(self.loss_fn) as loss_fn,
+            private_randomness(seed, landscape.layout.device),
+        ):
+            yield Objective(forward_model, loss_fn, landscape.layout, landscape.given)
 
     def _solver(self, refine: bool | None) -> Solver:
-        """How ``invert`` moves."""
-        mapping = self.landscape.mapping
+        """How points move; without a fit there is nothing to hand over from."""
+        mapping = self.landscape.in_use()
         if self.z_optimizer is not None:
-            return TorchOptim(mapping, self.z_optimizer)
+            first = TorchOptim(mapping, self.z_optimizer)
+            return HandOver(mapping, first) if refine else first
         if not self.landscape.is_fitted:
             return LBFGS()
         return LandscapeStep(mapping) if refine is False else HandOver(mapping)

@@ -97,10 +97,8 @@ class LearnedLandscape(nn.Module):
 
     def build(self, forward_model: ForwardModel, target: Batch, seed: int) -> None:
         """Give θ its weights, once a batch of targets shows the sizes."""
-        features = self.features(target)
-        num_target_features = 0 if features is None else features.shape[1]
         if self.mapping.is_built:
-            self.mapping.check_fits(num_target_features)
+            self.check_fits(target)
             return
         few = batches.rows(target, torch.arange(min(8, batches.size(target))))
         extra = () if self.given is None else (self.given(few),)
@@ -109,12 +107,24 @@ class LearnedLandscape(nn.Module):
         seen = batches.features(workload.prediction, self.layout.dtype, self.layout.device)
         spec = MappingSpec(
             x_init=self.layout.row,
-            num_target_features=num_target_features,
+            num_target_features=self._num_features(target),
             num_prediction_features=0 if seen is None else seen.shape[1],
             evaluation_cost=workload.evaluation_cost,
         )
         torch.manual_seed(seed)  # inside private_randomness: the user's global state never sees it
         self.mapping.build(spec)
+
+    def check_fits(self, target: Batch) -> None:
+        """Refuse targets of another size than θ was built for."""
+        self.mapping.check_fits(self._num_features(target))
+
+    def _num_features(self, target: Batch) -> int:
+        features = self.features(target)
+        return 0 if features is None else features.shape[1]
+
+    def in_use(self) -> Mapping:
+        """The mapping that descent goes through: θ once it is fitted, before that the plain one."""
+        return self.mapping if self.is_fitted else self.plain()
 
     def plain(self) -> PlainMapping:
         """The mapping that learns nothing: descent through it is descent in X."""

@@ -227,6 +227,35 @@ def poisonable(kind: str, dtype: torch.dtype, mapping: str, method: str) -> Land
     return inverter.fit(targets, num_rounds=3, progress=False)
 
 
+class Wrapper:
+    """Not a module: holds one, as users' renderers and simulators do."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        self.parts = {"inner": [inner]}
+
+    def render(self, x: Tensor) -> Tensor:
+        return self.parts["inner"][0](x)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.render(x)
+
+
+def call(inner: nn.Module, x: Tensor) -> Tensor:
+    return inner(x)
+
+
+WRAPPINGS: dict[str, Callable[[nn.Module], Callable[[Tensor], Tensor]]] = {
+    "closure": lambda inner: lambda x: inner(x),
+    "closure in a closure": lambda inner: lambda x: (lambda: inner(x))(),
+    "default": lambda inner: lambda x, inner=inner: inner(x),
+    "partial": lambda inner: partial(call, inner),
+    "module method": lambda inner: inner.forward,
+    "object": Wrapper,
+    "object method": lambda inner: Wrapper(inner).render,
+    "partial of an object method": lambda inner: partial(Wrapper(inner).render),
+}
+
+
 class Counter:
     """A forward hook that counts calls and rows."""
 

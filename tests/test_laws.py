@@ -195,6 +195,53 @@ def test_the_guest_is_left_as_it_was_found(guest, kind, method):
             laws.assert_untouched(before, laws.snapshot(F, targets))
 
 
+@pytest.mark.parametrize("wrapping", given_by.WRAPPINGS)
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_module_behind_a_function_is_left_as_it_was_found(wrapping, raises):
+    import copy
+
+    problem = case("mlp")
+    fuse = given_by.Fuse(copy.deepcopy(problem.forward_model)).train()
+    F, targets = given_by.WRAPPINGS[wrapping](fuse), problem.targets(64, 3)
+    inverter = new_inverter(F, problem.x_init)
+    before = laws.snapshot(fuse, targets)
+    inverter.fit(targets, num_rounds=2, progress=False)
+    result = inverter.invert(targets[:5], 6)
+    laws.assert_untouched(before, laws.snapshot(fuse, targets))
+    laws.assert_close(result.loss, problem.loss_at(result.x, targets[:5]), 1e-5, "loss in eval mode")
+    if raises:
+        fuse.countdown[0] = 3
+        with pytest.raises(ZeroDivisionError, match="burnt"):
+            inverter.invert(targets[:5], 6)
+        laws.assert_untouched(before, laws.snapshot(fuse, targets))
+
+
+module_in_globals = given_by.mlp_model(torch.float32)
+
+
+def test_a_module_in_the_globals_of_a_function_is_left_as_it_was_found():
+    problem = case("mlp")
+    targets = problem.targets(64, 3)
+    before = laws.snapshot(module_in_globals, targets)
+    inverter = new_inverter(lambda x: module_in_globals(x), problem.x_init).fit(targets, num_rounds=2, progress=False)
+    inverter.invert(targets[:5], 6)
+    laws.assert_untouched(before, laws.snapshot(module_in_globals, targets))
+
+
+def test_a_loss_with_layers_of_its_own_is_left_as_it_was_found():
+    problem = case("linear")
+    seen = torch.nn.Sequential(torch.nn.Linear(8, 5), torch.nn.BatchNorm1d(5), torch.nn.Dropout(0.5)).train()
+
+    def perceptual(prediction, target):
+        return given_by.squares(seen(prediction), seen(target))
+
+    targets = problem.targets(64, 3)
+    before = laws.snapshot(seen, targets)
+    inverter = new_inverter(problem.forward_model, problem.x_init, perceptual).fit(targets, num_rounds=2, progress=False)
+    inverter.invert(targets[:5], 6)
+    laws.assert_untouched(before, laws.snapshot(seen, targets))
+
+
 def test_a_data_loader_leaves_the_global_random_state():
     problem = case("linear")
     loader = torch.utils.data.DataLoader(problem.targets(64, 3), batch_size=32)

@@ -15,7 +15,7 @@ from ..descent import Limits
 from ..inverter import LandscapeInverter
 from ..landscape import LearnedLandscape
 from ..problems import Problem, digits
-from .picture import Gallery, draw
+from .picture import Gallery, checked_path, draw
 from .rivals import RATES, Curves, Rival, curves_of_all, first_order, run, second_order, to_budget
 from .table import Row, as_text, break_even, evaluations_to, level, row, speed_up, tuned_row, where_we_lose
 from .timing import fit_seconds, measure
@@ -84,8 +84,8 @@ class DemoReport:
 
 
 def run_demo(
-    seconds: float = 90.0,
-    published_seconds: float = 40.0,
+    seconds: float = 80.0,
+    published_seconds: float = 35.0,
     out: str | Path = "landscape-demo.png",
     quick: bool = False,
     progress: bool = True,
@@ -95,11 +95,11 @@ def run_demo(
     Args:
         seconds: of fitting the landscape; 3 at most if quick.
         published_seconds: of fitting by the published algorithm; 2 at most if quick.
-        out: the PNG to write.
+        out: the PNG to write, or a folder for it.
         quick: a small subset and small budgets, to see that all runs.
         progress: whether to show progress bars.
     """
-    began = time.monotonic()
+    began, picture = time.monotonic(), checked_path(out)
     problem, settings = digits(), Settings(seconds, published_seconds, progress=progress)
     if quick:
         problem = replace(problem, validation=problem.validation[:32], test=problem.test[:64])
@@ -112,7 +112,7 @@ def run_demo(
     first = tuned(FIRST_ORDER, first_order(_rates(quick)), problem, settings)
     second = tuned(SECOND_ORDER, second_order((None, 0.1)) if quick else second_order(), problem, settings)
     rows = (*(row(one.name, one, settings.budgets) for one in own), first.row, second.row)
-    picture = draw(_gallery(problem, ours, own[0], first, settings), Path(out))
+    draw(_gallery(problem, ours, own[0], first, settings), picture)
     parts = [
         _heading(problem, ours, published),
         as_text(rows),
@@ -168,7 +168,8 @@ def _curves(name: str, inverter: LandscapeInverter, problem: Problem, settings: 
 def _heading(problem: Problem, ours: LandscapeInverter, published: LandscapeInverter) -> str:
     lines = [
         f"Inverting a generator of digits: {len(problem.test)} held-out real digits, x of {problem.x_init.numel()} numbers.",
-        f"Fitted on {len(problem.train)} other digits; methods in X tuned on {len(problem.validation)} others again.",
+        f"Fitted on {len(problem.train)} other digits. Of the methods in X the best for every budget is chosen on "
+        f"{len(problem.validation)} others again.",
     ]
     for name, one in ((OURS, ours), (PUBLISHED, published)):
         lines.append(f"{name}: {fit_seconds(one):.1f} s of fitting, {len(one.history)} rounds")

@@ -40,13 +40,16 @@ class LinearReport:
 
     Attributes:
         text: all that a command prints.
-        relative_loss: of the anchored default after each number of evaluations in ``SHOWN``, median over the start's.
+        relative_loss: of the anchored default after each number of evaluations in ``SHOWN``: median of the loss over
+            that at the landscape's own start.
+        relative_to_plain: likewise, over the loss at ``x_init``.
         landscape_steps: of gradient descent in the paper's θ(z), median; infinite if not reached.
         plain_steps: of the best-tuned gradient descent in X, median.
     """
 
     text: str
     relative_loss: tuple[float, ...]
+    relative_to_plain: tuple[float, ...]
     landscape_steps: float
     plain_steps: float
 
@@ -62,14 +65,17 @@ def run_linear(seconds: float = 60.0, max_steps: int = 6000, progress: bool = Tr
     problem = linear(32, 1e3)
     anchored = _fitted(problem, LearnedLandscape(problem.forward_model, problem.x_init), seconds, progress)
     best = to_budget(anchored.invert(problem.test, max(SHOWN)).history.best, max(SHOWN))
-    relative = tuple(float((best[step] / best[0]).median()) for step in SHOWN)
+    at_plain_start = run(_gradient_descent(1.0), problem, problem.test, Limits(0)).history.best[0]
+    relative, to_plain = (
+        tuple(float((best[step] / start).median()) for step in SHOWN) for start in (best[0], at_plain_start)
+    )
     mapping = LearnedLandscape(problem.forward_model, problem.x_init, ResidualMapping())
     residual = _fitted(problem, mapping, seconds, progress)
     landscape = steps_to_share(residual.invert(problem.test, max_steps, refine=False, rtol=SHARE).history.best)
     plain = tune_descent(problem, max_steps)
     plain_steps = steps_to_share(run(plain.rival, problem, problem.test, Limits(max_steps, relative=SHARE)).history.best)
-    text = _text(problem, relative, anchored, residual, landscape, plain_steps, plain)
-    return LinearReport(text, relative, landscape, plain_steps)
+    text = _text(problem, (relative, to_plain), (anchored, residual), (landscape, plain_steps), plain)
+    return LinearReport(text, relative, to_plain, landscape, plain_steps)
 
 
 def steps_to_share(best: Tensor) -> float:
@@ -118,23 +124,22 @@ def _fitted(problem: Problem, landscape: LearnedLandscape, seconds: float, progr
 
 def _text(
     problem: Problem,
-    relative: tuple[float, ...],
-    anchored: LandscapeInverter,
-    residual: LandscapeInverter,
-    landscape: float,
-    plain: float,
+    relative: tuple[tuple[float, ...], tuple[float, ...]],
+    fits: tuple[LandscapeInverter, LandscapeInverter],
+    steps: tuple[float, float],
     tuned: TunedDescent,
 ) -> str:
-    fits = [fit_seconds(one) for one in (anchored, residual)]
-    shown = "  ".join(f"{step}: {loss:.2g}" for step, loss in zip(SHOWN, relative, strict=True))
+    seconds = [fit_seconds(one) for one in fits]
+    own, to_plain = ("  ".join(f"{step}: {loss:.2g}" for step, loss in zip(SHOWN, one, strict=True)) for one in relative)
+    landscape, plain = steps
     ratio = f"{plain / landscape:.1f} times as many" if landscape and landscape < torch.inf else "no ratio"
     lines = [
         f"Least squares, x of {problem.x_init.numel()} numbers, condition 1000, {len(problem.test)} test targets.",
-        "(a) anchored landscape, defaults: median of loss / loss at the start after evaluations",
-        f"      {shown}",
-        f"      {fits[0]:.1f} s of fitting",
+        f"(a) anchored landscape, defaults, {seconds[0]:.1f} s of fitting: median loss after evaluations",
+        f"      over the loss at its own start  {own}",
+        f"      over the loss at x_init         {to_plain}",
         f"(b) gradient descent to {SHARE:g} of the start, median of the steps",
-        f"      in the paper's θ(z), untuned: {landscape:.0f} steps; {fits[1]:.1f} s of fitting",
+        f"      in the paper's θ(z), untuned: {landscape:.0f} steps; {seconds[1]:.1f} s of fitting",
         f"      in X, {tuned.rival.name}: {plain:.0f} steps, {ratio}; {tuned.seconds:.1f} s of tuning",
     ]
     return "\n".join(lines) + "\n"

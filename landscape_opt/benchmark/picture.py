@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,26 @@ class Gallery:
     plain: dict[int, Tensor]
 
 
+def checked_path(out: str | Path) -> Path:
+    """Where the picture will be written; what would stop it is found before any work is done.
+
+    Args:
+        out: a file, whose folder is made if it is missing, or a folder.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+        OSError: if nothing can be written there.
+    """
+    if find_spec("matplotlib") is None:
+        raise ImportError('the picture needs matplotlib: pip install "landscape-opt[plot]"')
+    path = Path(out)
+    path = path / "landscape-demo.png" if path.is_dir() else path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise PermissionError(f"cannot write the picture to {path}; choose another place with --out")
+    return path
+
+
 def draw(gallery: Gallery, out: Path) -> Path:
     """Write the PNG; no figure, backend or style of the process is touched.
 
@@ -36,21 +58,15 @@ def draw(gallery: Gallery, out: Path) -> Path:
 
     Returns:
         The file.
-
-    Raises:
-        ImportError: if matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('the picture needs matplotlib: pip install "landscape-opt[plot]"') from error
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(13.0, 4.8), layout="constrained", dpi=140)
     FigureCanvasAgg(figure)
     halves: Any = figure.subfigures(1, 2, width_ratios=(1.25, 1.0))
     _draw_images(halves[0], gallery.images)
     _draw_losses(halves[1], gallery)
-    out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, format="png")
     return out
 

@@ -11,8 +11,6 @@ from torch import Tensor
 from ..problems.problem import Problem
 from .rivals import Curves, Rival, curves_of_all
 
-SCREENING = 20
-
 
 class Statistic(Enum):
     """What a budget's losses are summed up by."""
@@ -44,19 +42,14 @@ def choose(candidates: Sequence[Curves], budgets: Sequence[int]) -> tuple[Choice
     """For every budget from 1 on and every statistic, the candidate with the lowest value.
 
     Args:
-        candidates: curves on the validation targets; each takes part in the budgets that it was run for.
+        candidates: curves on the validation targets, each up to the largest budget.
         budgets: evaluations.
-
-    Raises:
-        ValueError: if no candidate was run for the largest budget.
     """
-    if not any(len(one.best) > max(budgets) for one in candidates):
-        raise ValueError(f"there is nothing to choose from: no candidate was run for {max(budgets)} evaluations")
     return tuple(_strongest(candidates, budget, statistic) for budget in budgets if budget > 0 for statistic in Statistic)
 
 
 def _strongest(candidates: Sequence[Curves], budget: int, statistic: Statistic) -> Choice:
-    values = {one.name: statistic.of(one.best[budget]) for one in candidates if len(one.best) > budget}
+    values = {one.name: statistic.of(one.best[budget]) for one in candidates}
     return Choice(budget, statistic, min(values, key=values.__getitem__))
 
 
@@ -73,10 +66,7 @@ def largest_budgets(choices: Sequence[Choice]) -> dict[str, int]:
 def candidates(
     rivals: Sequence[Rival], problem: Problem, budgets: Sequence[int], show: Callable[[], None]
 ) -> tuple[Curves, ...]:
-    """Curves on the validation targets, in two stages.
-
-    Every rival is run for ``SCREENING`` evaluations; the best of each family by median and by mean, and the runner-up by
-    median, are then run for the largest budget. The others take part in the budgets up to the screening's.
+    """Curves of every rival on the validation targets, up to the largest budget.
 
     Args:
         rivals: methods, each with its one number set.
@@ -84,19 +74,4 @@ def candidates(
         budgets: evaluations.
         show: called when a run has ended.
     """
-    first = min(SCREENING, max(budgets))
-    screened = curves_of_all(rivals, problem, problem.validation, [first] * len(rivals), show)
-    going = promising(rivals, screened)
-    finals = curves_of_all(going, problem, problem.validation, [max(budgets)] * len(going), show)
-    names = {one.name for one in finals}
-    return (*finals, *(one for one in screened if one.name not in names))
-
-
-def promising(rivals: Sequence[Rival], screened: Sequence[Curves]) -> tuple[Rival, ...]:
-    """The rivals that go on after the screening, in their order."""
-    keep = set()
-    for family in {rival.family for rival in rivals}:
-        last = {rival.name: one.best[-1] for rival, one in zip(rivals, screened, strict=True) if rival.family == family}
-        by_median = sorted(last, key=lambda name: Statistic.MEDIAN.of(last[name]))
-        keep |= {*by_median[:2], min(last, key=lambda name: Statistic.MEAN.of(last[name]))}
-    return tuple(rival for rival in rivals if rival.name in keep)
+    return curves_of_all(rivals, problem, problem.validation, [max(budgets)] * len(rivals), show)

@@ -5,31 +5,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..mappings.context import Context
 from ..mappings.mapping import Mapping
 from ..objective import Evaluation
-from .landscape import LandscapeRun
+from .landscape import LandscapeStep
 from .lbfgs import LBFGS
 from .solver import Run, Solver, Start
 
 
 class HandOver(Solver):
-    """Landscape steps first, then per-sample L-BFGS in X.
+    """Steps in the learned space first, then per-sample L-BFGS in X.
 
     A fixed mapping ends on a plateau and a quasi-Newton method begins slowly; each is good where the other is not.
     L-BFGS begins at the best point with the learned metric step · J Jᵀ as its initial inverse Hessian, and with the
-    (s, y) pairs of the landscape steps. The number of steps does not depend on the budget, so that a larger budget
+    (s, y) pairs of the steps so far. The number of steps does not depend on the budget, so that a larger budget
     continues the path of a smaller one (law 4).
 
     Args:
         mapping: θ.
-        num_steps: landscape steps before the hand-over.
+        first: what moves z; None takes the landscape step.
+        num_steps: of it before the hand-over.
         memory: of L-BFGS.
     """
 
-    def __init__(self, mapping: Mapping, num_steps: int = 3, memory: int = 10) -> None:
+    def __init__(self, mapping: Mapping, first: Solver | None = None, num_steps: int = 3, memory: int = 10) -> None:
         if num_steps < 0:
             raise ValueError(f"num_steps must not be negative, got {num_steps}")
         self.mapping, self.num_steps, self.memory = mapping, num_steps, memory
+        self.first = LandscapeStep(mapping) if first is None else first
 
     def start(self, start: Start) -> HandOverRun:
         """Begin in the learned space."""
@@ -41,53 +44,53 @@ class HandOverRun(Run):
 
     def __init__(self, settings: HandOver, start: Start) -> None:
         self.settings = settings
-        self.in_z = LandscapeRun(settings.mapping, start)
-        self.z: Tensor = self.in_z.z
-        self.solver: Run | None = None
+        self.run: Run = settings.first.start(start)
+        self.in_x = False
+        self.z: Tensor = start.x.new_zeros(len(start.x), settings.mapping.dim_z)
+        self.target = start.target
         self.seen: list[Evaluation] = []
-
-    @property
-    def in_x(self) -> bool:  # type: ignore[override]  # a descent that changes spaces answers for now
-        """Whether the hand-over has happened."""
-        return self.solver is not None
+        self.best: Evaluation | None = None
+        self.best_z = self.z
 
     def observe(self, evaluation: Evaluation) -> None:
         """Pass the evaluation to whoever proposed the point; hand over when the steps are done."""
-        if self.solver is not None:
-            self.solver.observe(evaluation)
+        self.run.observe(evaluation)
+        if self.in_x:
             return
-        self.in_z.observe(evaluation)
-        self.seen.append(evaluation.without_prediction())
+        evaluation = evaluation.without_prediction()
+        self.seen.append(evaluation)
+        better = evaluation.finite & (True if self.best is None else (evaluation.loss <= self.best.loss))
+        self.best = evaluation if self.best is None else evaluation.where(better, self.best)
+        self.best_z = torch.where(better[:, None], self.z, self.best_z)
         if len(self.seen) > self.settings.num_steps:
-            self.solver = self._hand_over()
+            self._hand_over(self.best)
 
     def propose(self) -> Tensor:
         """The next point of the phase that is on."""
-        if self.solver is not None:
-            return self.solver.propose()
-        x = self.in_z.propose()
-        self.z = self.in_z.z
+        x = self.run.propose()
+        if not self.in_x and self.run.z is not None:
+            self.z = self.run.z
         return x
 
     def keep(self, index: Tensor) -> None:
         """Go on with these rows."""
+        self.run.keep(index)
         self.z = self.z[index]
-        if self.solver is not None:
-            self.solver.keep(index)
+        if self.in_x:
             return
-        self.in_z.keep(index)
+        self.best_z = self.best_z[index]
+        self.target = None if self.target is None else self.target[index]
+        self.best = None if self.best is None else self.best.rows(index)
         self.seen = [evaluation.rows(index) for evaluation in self.seen]
 
     def verdict(self) -> Tensor | None:
-        """Landscape rows never stall: they hand over."""
-        return None if self.solver is None else self.solver.verdict()
+        """Rows in the learned space never stall: they hand over."""
+        return self.run.verdict()
 
-    def _hand_over(self) -> Run:
-        best, context = self.in_z.anchor, self.in_z.context
-        assert best is not None
-        z = torch.zeros_like(self.z) if self.settings.mapping.reanchors else self.in_z.accepted_z
-        solver = LBFGS(self.settings.memory, metric=self.settings.mapping.metric(z, context), pairs=tuple(self.seen))
-        run = solver.start(Start(best.x))
-        run.observe(best)
-        self.seen = []
-        return run
+    def _hand_over(self, best: Evaluation) -> None:
+        mapping = self.settings.mapping
+        z = torch.zeros_like(self.best_z) if mapping.reanchors else self.best_z
+        metric = mapping.metric(z, Context(self.target, None, best))
+        self.run = LBFGS(self.settings.memory, metric=metric, pairs=tuple(self.seen)).start(Start(best.x))
+        self.run.observe(best)
+        self.in_x, self.seen = True, []

@@ -20,13 +20,13 @@ MIN_CURVATURE = 1e-10
 class LBFGS(Solver):
     """Limited-memory BFGS in X with Armijo backtracking (Nocedal & Wright 2006, algorithms 7.4 and 3.1).
 
-    Every trial point of the line search is one evaluation. A row whose search fails drops its memory and follows
-    the gradient; if that fails too it has stalled.
+    Every trial point of the line search is one evaluation. A row whose search fails drops its memory, but for the
+    newest pair, whose scale it keeps, and follows the gradient (in the metric); if that fails too it has stalled.
 
     Args:
         memory: (s, y) pairs kept for every row.
         first_step: length scale of the first step, initial inverse Hessian ``first_step · 1``; None takes a step of
-            length one at most.
+            length one, whatever the units of the loss (law 2).
         metric: initial inverse Hessian v ↦ H v that replaces it: what a learned landscape hands over.
         pairs: evaluations seen before the start, in order; their differences fill the memory.
     """
@@ -73,7 +73,9 @@ class _Memory:
         self.rho = torch.where(usable[None], torch.cat([self.rho[1:], (1.0 / curvature)[None]]), self.rho)
 
     def forget(self, rows: Tensor) -> None:
-        self.rho = torch.where(rows[None], torch.zeros_like(self.rho), self.rho)
+        """All but the newest pair, which alone still knows how long a step is."""
+        older = torch.where(rows[None], 0.0, self.rho[:-1])
+        self.rho = torch.cat([older, self.rho[-1:]])
 
     def keep(self, index: Tensor) -> None:
         self.s, self.y, self.rho = self.s[:, index], self.y[:, index], self.rho[:, index]
@@ -149,7 +151,7 @@ class LBFGSRun(Run):
         quasi_newton = -self._inverse_hessian(gradient)
         slope = (quasi_newton * gradient).sum(1)
         usable = (slope < 0) & quasi_newton.isfinite().all(1) & (self.failures == 0)
-        plain = -self._plain_step() * gradient
+        plain = -self._initial(gradient)
         direction = torch.where(usable[:, None], quasi_newton, plain)
         self.direction = torch.where(rows[:, None], direction, self.direction)
         self.slope = torch.where(rows, (self.direction * gradient).sum(1), self.slope)
@@ -162,7 +164,7 @@ class LBFGSRun(Run):
         if self.first_step is not None:
             return torch.full_like(self.slope, self.first_step)[:, None]
         size: Tensor = self.at.grad_x.norm(dim=1, keepdim=True)
-        return 1.0 / size.clamp_min(1.0)
+        return 1.0 / size.clamp_min(torch.finfo(size.dtype).tiny)
 
     def _inverse_hessian(self, v: Tensor) -> Tensor:
         """H v by the two-loop recursion; H₀ is the metric (or a plain step), scaled by the newest pair."""
