@@ -141,5 +141,5 @@ def _load_generator() -> DigitsGenerator:
     weights = {name: weight.to(torch.float32) for name, weight in stored.items()}
     generator.load_state_dict(weights, assign=True)
     # Channels last: the convolutions of so small an image take two thirds of the time on a CPU.
-    generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return generator.requires_grad_(False).eval()
