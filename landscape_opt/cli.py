@@ -36,8 +36,11 @@ def _demo(given: argparse.Namespace) -> str:
 
 def _linear(given: argparse.Namespace) -> str:
     from .benchmark.linear import run_linear
+    from .problems import linear
 
-    return run_linear(given.seconds, progress=not given.silent).text
+    if given.quick:
+        return run_linear(linear(8, 100.0), num_rounds=20, max_steps=500, progress=not given.silent).text
+    return run_linear(linear(32, 1e3), given.seconds, progress=not given.silent).text
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,10 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--seconds", type=_positive, default=80.0, help="of fitting the landscape (default: 80)")
     demo.add_argument("--published-seconds", type=_positive, default=35.0, help="of fitting as published (default: 35)")
     demo.add_argument("--out", type=Path, default=Path("landscape-demo.png"), help="the picture to write")
-    demo.add_argument("--quick", action="store_true", help="a few seconds, to see that all runs")
     linear = commands.add_parser("linear", help="the linear problem, where the best landscape is known")
     linear.add_argument("--seconds", type=_positive, default=60.0, help="of each of two fits (default: 60)")
     for command in (demo, linear):
+        command.add_argument("--quick", action="store_true", help="a few seconds, to see that all runs")
         command.add_argument("--threads", type=_count, default=2, help="of torch (default: 2)")
         command.add_argument("--silent", action="store_true", help="without progress bars")
     return parser

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
-from strategies import case, new_inverter, squares
+from strategies import Fuse, case, new_inverter, squares
 from torch.utils.data import DataLoader
 
 from landscape_opt import LandscapeInverter, LearnedLandscape, RoundRecord, Status
@@ -49,11 +51,26 @@ def test_given_reaches_f_row_by_row():
     assert torch.allclose(result.x, y / gain, atol=1e-2)
 
 
-@pytest.mark.parametrize("form", ["dataset", "loader", "list"])
+class Rows(torch.utils.data.Dataset):
+    def __init__(self, y):
+        self.y = y
+
+    def __len__(self):
+        return len(self.y)
+
+    def __getitem__(self, index):
+        return self.y[index]
+
+
+@pytest.mark.parametrize("form", ["dataset", "subset", "loader", "list"])
 def test_forms_of_targets(form):
     y = case("linear").targets(96, 3)
-    rows = torch.utils.data.Subset(y, range(96)) if form != "list" else None
-    targets = {"dataset": rows, "loader": DataLoader(y, batch_size=32), "list": list(y.split(32))}[form]
+    targets = {
+        "dataset": Rows(y),
+        "subset": torch.utils.data.Subset(Rows(y), range(0, 96, 2)),
+        "loader": DataLoader(y, batch_size=32),
+        "list": list(y.split(32)),
+    }[form]
     inverter = new_inverter(case("linear").forward_model, case("linear").x_init)
     assert inverter.fit(targets, num_rounds=5, progress=False).landscape.is_fitted
 
@@ -82,10 +99,49 @@ def test_how_rows_end():
     assert bad.statuses() == [Status.NONFINITE_START] * 2
     assert not bad.success.any()
     assert solve(forward, squares, torch.full((2,), 0.5), y, 100, atol=1e-6).success.all()
-    kink = solve(lambda x: x, lambda p, t: (p - t).abs().sum(1) + 1, torch.full((2,), 0.3), torch.zeros(2, 2), 200)
-    assert set(kink.statuses()) <= {Status.STALLED, Status.NO_GRADIENT}
+    kink = solve(lambda x: x, lambda p, t: (p - t).abs().sum(1) + 1, torch.tensor([0.3, 0.4]), torch.zeros(2, 2), 200)
+    assert kink.statuses() == [Status.STALLED] * 2
     late = solve(forward, squares, torch.full((2,), 0.5), y, 100, max_seconds=1e-9)
     assert late.statuses() == [Status.TIMEOUT] * 2
+
+
+def test_a_row_without_loss_has_converged():
+    already = solve(lambda x: x, squares, torch.ones(2), torch.tensor([[1.0, 1.0], [3.0, 1.0]]), 3)
+    assert already.status[0] == Status.CONVERGED
+    assert already.loss[0] == 0
+    assert already.num_evaluations[0] == 1
+
+
+def test_an_interrupted_inversion_keeps_the_best_so_far():
+    fuse = Fuse(case("mlp").forward_model)
+    fuse.error = KeyboardInterrupt
+    fuse.countdown[0] = 4
+    result = solve(fuse, squares, case("mlp").x_init, case("mlp").targets(3, 5), 50)
+    assert result.statuses() == [Status.INTERRUPTED] * 3
+    assert result.num_evaluations.tolist() == [3] * 3
+    assert torch.allclose(result.loss, case("mlp").loss_at(result.x, case("mlp").targets(3, 5)))
+
+
+def test_an_interrupted_fit_keeps_what_it_has_learned():
+    fuse = Fuse(case("mlp").forward_model)
+    inverter = new_inverter(fuse, case("mlp").x_init).fit(case("mlp").targets(64, 3), num_rounds=2, progress=False)
+    fuse.error, fuse.countdown[0] = KeyboardInterrupt, 5
+    with pytest.raises(KeyboardInterrupt):
+        inverter.fit(case("mlp").targets(64, 3), num_rounds=2, progress=False)
+    fuse.countdown[0] = 10**9
+    assert len(inverter.history) == 2
+    assert inverter.invert(case("mlp").targets(3, 5), 3).loss.isfinite().all()
+
+
+def test_refining_hands_over_from_a_torch_optimizer_as_well():
+    problem = case("linear", torch.float64)
+    inverter = new_inverter(problem.forward_model, problem.x_init, method="published")
+    inverter.fit(problem.targets(64, 3), num_rounds=3, progress=False)
+    target = problem.targets(5, 9)
+    alone, refined = inverter.invert(target, 30), inverter.invert(target, 30, refine=True)
+    assert torch.equal(alone.history.loss[:4], refined.history.loss[:4])
+    assert refined.history.in_x[4:].all()
+    assert (refined.loss < 1e-3 * alone.loss).all()
 
 
 def test_a_negative_target_loss_is_the_tolerance():
@@ -108,5 +164,8 @@ def test_the_first_plain_inversion_calls_the_forward_model_once_per_evaluation_a
         calls.append(len(x))
         return x.square().cumsum(1)
 
-    result = solve(forward, squares, torch.tensor([0.3, 0.7, 0.2]), torch.ones(2, 3), 4)
-    assert len(calls) <= int(result.num_evaluations.max()) + 1
+    for settings in ({}, {"z_optimizer": partial(torch.optim.SGD, lr=0.01)}):
+        calls.clear()
+        inverter = LandscapeInverter(LearnedLandscape(forward, torch.tensor([0.3, 0.7, 0.2])), squares, **settings)
+        result = inverter.invert(torch.ones(2, 3), 4, allow_unfitted=True)
+        assert len(calls) <= int(result.num_evaluations.max()) + 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from functools import cache
 
 import laws
 import numpy as np
@@ -15,7 +14,12 @@ from hypothesis import strategies as st
 from strategies import DTYPES, KINDS, MAPPINGS, METHODS, case, fitted, new_inverter, poisonable
 
 from landscape_opt import LandscapeInverter, LearnedLandscape, Status
+from landscape_opt.benchmark.linear import run_linear
+from landscape_opt.descent import Limits, descend
+from landscape_opt.guest import frozen
+from landscape_opt.objective import Objective
 from landscape_opt.problems import linear
+from landscape_opt.solvers import Start, TorchOptim
 
 each_mapping = pytest.mark.parametrize("mapping", MAPPINGS)
 each_method = pytest.mark.parametrize("method", METHODS)
@@ -51,8 +55,11 @@ def test_a_row_that_is_not_finite_changes_no_other(mapping, method, kind, dtype,
     ill = {"y": y, "poison": torch.where(torch.arange(batch_size) == bad, poison, 0)}
     healthy, poisoned = inverter.invert(well, max_evaluations=7), inverter.invert(ill, max_evaluations=7)
     others = torch.tensor([row for row in range(batch_size) if row != bad])
+    allowed = laws.sensitivity_to_rounding(
+        lambda some: laws.picked(inverter.invert({**well, "y": some}, max_evaluations=7), others), y
+    )
     tolerance = 1e-9 if dtype == torch.float64 else 1e-5
-    laws.assert_same_answer(laws.picked(poisoned, others), laws.picked(healthy, others), tolerance)
+    laws.assert_same_answer(laws.picked(poisoned, others), laws.picked(healthy, others), tolerance, allowed)
     assert torch.equal(poisoned.status[others], healthy.status[others])
     assert torch.equal(poisoned.num_evaluations[others], healthy.num_evaluations[others])
     assert not poisoned.success[bad]
@@ -81,6 +88,17 @@ def test_a_thousandfold_loss_changes_nothing(kind, dtype, seed, budget):
     one, other = plain.invert(target, budget), scaled.invert(target, budget)
     laws.assert_close(other.x, one.x, 1e-4, "x")
     laws.assert_close(other.loss / 1000.0, one.loss, 1e-4, "loss")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(seed=given_by.target_seeds, budget=st.integers(1, 20), power=st.sampled_from([-20, -3, 5, 20]))
+def test_plain_inversion_does_not_know_the_unit_of_the_loss(kind, seed, budget, power):
+    problem, target = case(kind, torch.float64), case(kind, torch.float64).targets(5, seed)
+    landscape = LearnedLandscape(problem.forward_model, problem.x_init)
+    scaled = LandscapeInverter(landscape, lambda p, t: 2.0**power * problem.loss_fn(p, t))
+    one = LandscapeInverter(landscape, problem.loss_fn).invert(target, budget, allow_unfitted=True)
+    other = scaled.invert(target, budget, allow_unfitted=True)
+    laws.assert_close(other.x, one.x, 1e-12, "x")  # a power of two changes no digit
 
 
 # --------------------------------------------------------------------------------------------------------------- law 3
@@ -114,6 +132,20 @@ def test_an_unfitted_landscape_is_torch_optim(mapping, kind, dtype, factory, see
     if dtype == torch.float64:
         laws.assert_close(result.x, best_x, tolerance, "x")
     laws.assert_close(result.loss, losses.amin(0), tolerance, "loss")
+
+
+@each_mapping
+@given(kind=given_by.kinds, dtype=given_by.dtypes, factory=given_by.optimizers, seed=given_by.target_seeds)
+def test_at_birth_descent_through_a_mapping_is_torch_optim(mapping, kind, dtype, factory, seed):
+    problem, theta = case(kind, dtype), MAPPINGS[mapping]()
+    landscape, target = LearnedLandscape(problem.forward_model, problem.x_init, theta), case(kind, dtype).targets(3, seed)
+    with frozen(problem.forward_model) as F:
+        landscape.build(F, target, seed=1)
+        start = Start(landscape.layout.start(3), landscape.features(target))
+        objective = Objective(F, problem.loss_fn, landscape.layout)
+        descent = descend(objective, TorchOptim(theta, factory), start, target, Limits(9))
+        losses, _ = laws.torch_descent(lambda x: problem.loss_fn(F(x), target), start.x, factory, 9)
+    laws.assert_close(descent.history.loss, losses, 1e-12 if dtype == torch.float64 else 1e-6, "losses")
 
 
 # --------------------------------------------------------------------------------------------------------------- law 4
@@ -308,19 +340,12 @@ def test_fits_compose_through_a_file_and_a_new_process(mapping, method, tmp_path
 # --------------------------------------------------------------------------------------------------------------- law 7
 
 
-@cache
-def linear_problem():
-    return linear(dim=32, condition=1e3)
-
-
 @pytest.mark.slow
-def test_the_anchored_default_solves_the_linear_problem_in_two_evaluations():
-    problem = linear_problem()
-    landscape = LearnedLandscape(problem.forward_model, problem.x_init)
-    inverter = LandscapeInverter(landscape, problem.loss_fn).fit(problem.train, num_rounds=60, progress=False)
-    result = inverter.invert(problem.test[:128], 2)
-    plain = problem.loss_fn(problem.forward_model(problem.x_init.expand(128, -1)), problem.test[:128])
-    assert float((result.loss / plain).median()) < 1e-2
+def test_the_linear_problem_is_solved_as_its_best_landscape_would():
+    report = run_linear(linear(dim=8, condition=100.0), num_rounds=60, max_steps=1000, progress=False)
+    assert report.relative_to_plain[1] < 1e-4  # after one evaluation
+    assert report.relative_loss[2] < 1e-2  # after two, and over the landscape's own start
+    assert report.landscape_steps <= report.plain_steps / 10
 
 
 # --------------------------------------------------------------------------------------------------------------- law 9

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from ..descent import Limits
 from ..inverter import LandscapeInverter
 from ..landscape import LearnedLandscape
 from ..mappings import ResidualMapping
-from ..problems import Problem, linear
+from ..problems import LinearProblem, Problem
 from .rivals import Rival, first_order, run, to_budget
 from .timing import fit_seconds
 
@@ -54,23 +55,32 @@ class LinearReport:
     plain_steps: float
 
 
-def run_linear(seconds: float = 60.0, max_steps: int = 6000, progress: bool = True) -> LinearReport:
-    """Fit the default and the paper's mapping on the linear problem with condition 1000, and count steps.
+def run_linear(
+    problem: LinearProblem,
+    seconds: float | None = None,
+    num_rounds: int | None = None,
+    max_steps: int = 6000,
+    progress: bool = True,
+) -> LinearReport:
+    """Fit the default and the paper's mapping on a linear problem, and count steps.
 
     Args:
+        problem: the linear problem.
         seconds: of fitting, for each of the two.
+        num_rounds: of fitting, likewise.
         max_steps: of gradient descent.
         progress: whether to show progress bars.
     """
-    problem = linear(32, 1e3)
-    anchored = _fitted(problem, LearnedLandscape(problem.forward_model, problem.x_init), seconds, progress)
+    fit: Any = {"max_seconds": seconds, "num_rounds": num_rounds, "progress": progress}
+    default = LearnedLandscape(problem.forward_model, problem.x_init)
+    anchored = LandscapeInverter(default, problem.loss_fn).fit(problem.train, **fit)
     best = to_budget(anchored.invert(problem.test, max(SHOWN)).history.best, max(SHOWN))
     at_plain_start = run(_gradient_descent(1.0), problem, problem.test, Limits(0)).history.best[0]
     relative, to_plain = (
         tuple(float((best[step] / start).median()) for step in SHOWN) for start in (best[0], at_plain_start)
     )
-    mapping = LearnedLandscape(problem.forward_model, problem.x_init, ResidualMapping())
-    residual = _fitted(problem, mapping, seconds, progress)
+    paper = LearnedLandscape(problem.forward_model, problem.x_init, ResidualMapping())
+    residual = LandscapeInverter(paper, problem.loss_fn).fit(problem.train, **fit)
     landscape = steps_to_share(residual.invert(problem.test, max_steps, refine=False, rtol=SHARE).history.best)
     plain = tune_descent(problem, max_steps)
     plain_steps = steps_to_share(run(plain.rival, problem, problem.test, Limits(max_steps, relative=SHARE)).history.best)
@@ -117,13 +127,8 @@ def _gradient_descent(rate: float) -> Rival:
     return first_order({"GD": (rate,)})[0]
 
 
-def _fitted(problem: Problem, landscape: LearnedLandscape, seconds: float, progress: bool) -> LandscapeInverter:
-    inverter = LandscapeInverter(landscape, problem.loss_fn)
-    return inverter.fit(problem.train, max_seconds=seconds, progress=progress)
-
-
 def _text(
-    problem: Problem,
+    problem: LinearProblem,
     relative: tuple[tuple[float, ...], tuple[float, ...]],
     fits: tuple[LandscapeInverter, LandscapeInverter],
     steps: tuple[float, float],
@@ -132,9 +137,10 @@ def _text(
     seconds = [fit_seconds(one) for one in fits]
     own, to_plain = ("  ".join(f"{step}: {loss:.2g}" for step, loss in zip(SHOWN, one, strict=True)) for one in relative)
     landscape, plain = steps
+    condition = float(torch.linalg.cond(problem.hessian.double()))
     ratio = f"{plain / landscape:.1f} times as many" if landscape and landscape < torch.inf else "no ratio"
     lines = [
-        f"Least squares, x of {problem.x_init.numel()} numbers, condition 1000, {len(problem.test)} test targets.",
+        f"Least squares: {problem.x_init.numel()} numbers, condition {condition:.0f}, {len(problem.test)} test targets.",
         f"(a) anchored landscape, defaults, {seconds[0]:.1f} s of fitting: median loss after evaluations",
         f"      over the loss at its own start  {own}",
         f"      over the loss at x_init         {to_plain}",
