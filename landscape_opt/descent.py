@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -15,6 +15,8 @@ from .batches import Batch
 from .objective import Evaluation, Objective
 from .results import InversionHistory, Status
 from .solvers.solver import Run, Solver, Start
+
+WORTH_THE_NAME = 1e-3
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,16 @@ class Descent:
     num_evaluations: Tensor
     history: InversionHistory
 
+    @classmethod
+    def joined(cls, parts: Sequence[Descent]) -> Descent:
+        """The descents of several batches below one another."""
+        if len(parts) == 1:
+            return parts[0]
+        names = ("x", "z", "loss", "status", "num_evaluations")
+        together: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+        prediction = batches.joined([part.prediction for part in parts])
+        return cls(prediction=prediction, history=InversionHistory.joined([part.history for part in parts]), **together)
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -59,6 +71,7 @@ class Limits:
         target_loss: a row has converged at this loss; None never.
         absolute: or at ``absolute + relative · loss at the start``, unless both are zero.
         relative: see ``absolute``.
+        patience: a row has stalled when so many evaluations have not lowered its best loss by a thousandth.
         deadline: of ``time.monotonic()``.
     """
 
@@ -66,6 +79,7 @@ class Limits:
     target_loss: float | None = None
     absolute: float = 0.0
     relative: float = 0.0
+    patience: int | None = None
     deadline: float | None = None
 
     def tolerance(self, loss_at_start: Tensor) -> Tensor:
@@ -91,6 +105,7 @@ def descend(
     One pass of the loop is one evaluation of F per row, whatever the solver does with it. Finished rows leave the
     batch. Ctrl-C and the deadline keep the best so far.
     """
+    start = replace(start, x=objective.terms.feasible(start.x))
     run = solver.start(start)
     track = _Track(start, run, limits)
     x = start.x
@@ -108,7 +123,7 @@ def descend(
                 target = batches.rows(target, going)
             if track.is_over():
                 return track.descent()
-            x = run.propose()
+            x = objective.terms.feasible(run.propose())
         reading = objective.read(x, target)
         track.finish(x, reading.loss, reading.prediction, run.z, run.in_x)
     except KeyboardInterrupt:
@@ -137,20 +152,22 @@ class _Track:
         self.bests: list[Tensor] = []
         self.places: list[Tensor] = []
         self.in_x = torch.zeros(batch_size, dtype=torch.bool, device=like.device)
+        self.to_beat = self.best.clone()  # the best loss at the last gain worth the name
+        self.waited = torch.zeros(batch_size, dtype=torch.long, device=like.device)
 
-    def take(self, evaluation: Evaluation, z: Tensor | None, in_x: bool) -> None:
+    def take(self, evaluation: Evaluation, z: Tensor | None, in_x: bool | Tensor) -> None:
         """Record an evaluation of the rows that are still moving."""
         self.num_evaluations[self.rows] += 1
         self._record(evaluation.x, evaluation.loss, evaluation.prediction, z, in_x)
 
-    def finish(self, x: Tensor, loss: Tensor, prediction: Batch, z: Tensor | None, in_x: bool) -> None:
+    def finish(self, x: Tensor, loss: Tensor, prediction: Batch, z: Tensor | None, in_x: bool | Tensor) -> None:
         """Record the last point, which was read without a gradient."""
         self._record(x, loss, prediction, z, in_x)
         if len(self.losses) == 1:  # a budget of nothing: the start alone was read
             self.status[~loss.isfinite()] = Status.NONFINITE_START
         self.status[self.rows[self._converged()]] = Status.CONVERGED
 
-    def _record(self, x: Tensor, loss: Tensor, prediction: Batch | None, z: Tensor | None, in_x: bool) -> None:
+    def _record(self, x: Tensor, loss: Tensor, prediction: Batch | None, z: Tensor | None, in_x: bool | Tensor) -> None:
         first = not self.losses
         if self.prediction is None:
             self.prediction = prediction
@@ -181,6 +198,8 @@ class _Track:
         ended = torch.full_like(self.rows, int(Status.MAX_EVALUATIONS))
         if verdict is not None:
             ended = verdict.to(ended)
+        if self.limits.patience is not None:
+            ended[self._without_gain() >= self.limits.patience] = Status.STALLED
         flat = (evaluation.grad_x == 0).all(1) & evaluation.finite
         ended[flat] = Status.NO_GRADIENT
         ended[flat & (evaluation.loss == 0)] = Status.CONVERGED  # no loss can be lower
@@ -195,6 +214,14 @@ class _Track:
         self.status[self.rows[over]] = ended[over]
         self.rows = self.rows[~over]
         return (~over).nonzero()[:, 0]
+
+    def _without_gain(self) -> Tensor:
+        """Evaluations since the best loss of a row fell by a thousandth, of the rows that are moving."""
+        gained = self.best < (1.0 - WORTH_THE_NAME) * self.to_beat
+        gained |= self.to_beat == torch.inf
+        self.to_beat = torch.where(gained, self.best, self.to_beat)
+        self.waited = torch.where(gained, 0, self.waited + 1)
+        return self.waited[self.rows]
 
     def is_over(self) -> bool:
         """Whether no row is moving."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -14,16 +14,17 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from . import batches, checkpoint
+from . import checkpoint
 from .batches import Batch
 from .calibration import calibrate
-from .descent import Limits, descend
+from .checks import check_fitted, check_length_of_fit, check_parts
 from .guest import frozen, private_randomness
+from .inversion import Inversion, Request, WarmStart
 from .landscape import LearnedLandscape
 from .layout import X
-from .mappings.context import Context
 from .mappings.mapping import Mapping
 from .mappings.residual import ResidualMapping
+from .memory import Memory
 from .objective import ForwardModel, Given, LossFn, Objective
 from .persistence import (
     described,
@@ -36,9 +37,10 @@ from .persistence import (
 from .progress import progress_bar
 from .replay import Alternating, Guide, Replay, Streaming
 from .results import InversionResult, RoundRecord
-from .solvers import LBFGS, HandOver, LandscapeStep, Solver, Start, TorchOptim
+from .solvers import HandOver, LandscapeStep, Solver, TorchOptim
 from .solvers.torch_optim import OptimizerFactory, refuse_coupled_rows
 from .targets import TargetFeed, refuse_nonfinite
+from .terms import Bounds, ExtraTerm, Terms
 from .theta_objective import DistanceToEnd, LossAtPoint, LossRatio, ThetaObjective
 
 MAX_GRADIENT_NORM = 1.0
@@ -57,6 +59,9 @@ class LandscapeInverter:
         theta_optimizer: a factory of the optimizer of θ's parameters; None takes AdamW with lr 2e-3.
         replay: where the points of the fit come from; None takes :class:`~landscape_opt.replay.Streaming`.
         theta_objective: what θ is fitted to; None takes :class:`~landscape_opt.theta_objective.LossRatio`.
+        memory: takes solutions met in fitting, which give other starts to unfamiliar targets; None takes a fresh
+            :class:`~landscape_opt.memory.Memory`, ``Memory(capacity=0)`` none. Unused where F is ``given`` more than x:
+            stored predictions then say nothing of another target.
         batch_size: targets of one round.
         seed: of everything random; the global random state is never touched.
 
@@ -83,10 +88,11 @@ class LandscapeInverter:
         theta_optimizer: OptimizerFactory | None = None,
         replay: Replay | None = None,
         theta_objective: ThetaObjective | None = None,
+        memory: Memory | None = None,
         batch_size: int = 256,
         seed: int = 0,
     ) -> None:
-        _check_types(landscape, loss_fn, replay, theta_objective, batch_size, seed)
+        check_parts(landscape, loss_fn, replay, theta_objective, batch_size, seed)
         if z_optimizer is not None:
             refuse_coupled_rows(z_optimizer)
         self.landscape, self.loss_fn = landscape, loss_fn
@@ -94,6 +100,7 @@ class LandscapeInverter:
         self.theta_optimizer = theta_optimizer or partial(torch.optim.AdamW, lr=2e-3)
         self.replay = Streaming(num_rows=batch_size) if replay is None else replay
         self.theta_objective = LossRatio() if theta_objective is None else theta_objective
+        self.memory = Memory(capacity=0 if landscape.given is not None else 4096) if memory is None else memory
         self.batch_size, self.seed = batch_size, seed
         self.history: list[RoundRecord] = []
         self.generator = torch.Generator().manual_seed(seed)
@@ -123,6 +130,7 @@ class LandscapeInverter:
             theta_optimizer=partial(torch.optim.AdamW, lr=1e-4),
             replay=Alternating(num_steps=20, updates_per_round=20, batch_size=256, capacity=500 * 256),
             theta_objective=LossAtPoint(),
+            memory=Memory(capacity=0),
             seed=seed,
         )
 
@@ -137,7 +145,7 @@ class LandscapeInverter:
         mapping, seed = self.landscape.mapping, self._seed_of("round", len(self.history))
         with self._guests(seed) as objective:
             optimizer = self._ready(objective, refuse_nonfinite(targets))
-            guide = Guide(objective, mapping, self.landscape.features, self._collect_solver, self.generator)
+            guide = Guide(objective, mapping, self.landscape.features, self._collect_solver, self.generator, self.memory)
             trajectory = self.replay.collect(targets, guide)  # θ frozen
             values, skipped, rate = [], 0, 0.0
             for _ in range(self.replay.updates_per_round):
@@ -150,7 +158,7 @@ class LandscapeInverter:
                     optimizer.step()
                 else:
                     skipped += 1
-                self.replay.observe(points, judgement.evaluation)
+                self.replay.observe(points, judgement.evaluation, guide)
                 values.append(judgement.value.detach())
         self.num_evaluations += objective.num_evaluations
         record = RoundRecord(
@@ -185,12 +193,7 @@ class LandscapeInverter:
         Raises:
             ValueError: for targets that are empty, not finite (rows are named), or of another size than before.
         """
-        if max_seconds is None and num_rounds is None:
-            raise ValueError("say how long to fit: fit(targets, max_seconds=60) or fit(targets, num_rounds=100)")
-        if max_seconds is not None and not max_seconds > 0:
-            raise ValueError(f"max_seconds must be positive, got {max_seconds}")
-        if num_rounds is not None and num_rounds < 0:
-            raise ValueError(f"num_rounds must not be negative, got {num_rounds}")
+        check_length_of_fit(max_seconds, num_rounds)
         feed = TargetFeed(targets, self.batch_size, self.seed, self.num_batches)
         began, done = time.monotonic(), 0
         with progress_bar(progress, max_seconds, num_rounds) as show:
@@ -209,10 +212,17 @@ class LandscapeInverter:
         max_evaluations: int = 20,
         *,
         refine: bool | None = None,
+        restarts: bool = True,
+        warm_start: WarmStart | None = None,
+        observed: Batch | None = None,
+        extra_terms: Sequence[ExtraTerm] = (),
+        bounds: Bounds | None = None,
         atol: float = 0.0,
         rtol: float = 0.0,
         target_loss: float | None = None,
+        patience: int | None = None,
         max_seconds: float | None = None,
+        max_batch_size: int | None = None,
         allow_unfitted: bool = False,
     ) -> InversionResult:
         """Find x with F(x) ≈ y for every target.
@@ -222,42 +232,46 @@ class LandscapeInverter:
             max_evaluations: evaluations of F per row, all counted. Reading the last point's loss is one forward more.
             refine: hand over to per-sample L-BFGS in X after the first steps; None does so unless a ``z_optimizer`` was
                 chosen.
+            restarts: whether a row that starts unusually badly or gets nowhere may go on from a point of the memory;
+                only on the default path, that is without ``z_optimizer``.
+            warm_start: where to begin instead of the landscape's own start: x (B, …) in the format of ``x_init``, an
+                earlier result, or a function of the batch of targets (an encoder) that returns x.
+            observed: which elements of the target were observed, of its shape, or without its last dimensions: True and
+                False, or weights ≥ 0 of their squared errors. What was not observed may be NaN.
+            extra_terms: functions (x, prediction) → (B,), added to the loss of this inversion alone.
+            bounds: (lower, upper) of x, each a number, a Tensor, or in the format of ``x_init``; points are projected.
             atol: a row has converged when its loss is at most ``atol + rtol · loss at the start``.
             rtol: see ``atol``.
             target_loss: or when it is at most this.
+            patience: a row has stalled when so many evaluations have not lowered its best loss by a thousandth.
             max_seconds: wall time after which the best so far is returned.
+            max_batch_size: invert so many rows at a time; the answers are the same.
             allow_unfitted: run before any fit, as plain descent in X.
 
         Raises:
             RuntimeError: before any fit, unless ``allow_unfitted``.
             ValueError: for targets that are not finite, or of another size than those of the fit.
+
+        Example:
+            >>> import torch
+            >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+            >>> landscape = LearnedLandscape(lambda x: x.cumsum(1), x_init=torch.zeros(3))
+            >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+            >>> inverter = LandscapeInverter(landscape, squares)
+            >>> hidden = torch.tensor([[1.0, 4.0, torch.nan]])
+            >>> result = inverter.invert(hidden, 50, observed=~hidden.isnan(), bounds=(0.0, 2.0), allow_unfitted=True)
+            >>> [round(float(value), 3) for value in result.x[0, :2]]
+            [1.5, 2.0]
         """
-        self._check_invert(max_evaluations, atol, rtol, max_seconds, allow_unfitted)
-        landscape, batch_size = self.landscape, batches.size(refuse_nonfinite(target))
-        if landscape.is_fitted:
-            landscape.check_fits(target)
-        with self._guests(self._seed_of("invert", 0)) as objective:
-            features, mapping = landscape.features(target), landscape.in_use()
-            z = landscape.layout.row.new_zeros(batch_size, mapping.dim_z)
-            with torch.no_grad():
-                start = Start(mapping(z, Context(features)), features)
-            limits = Limits(
-                max_evaluations,
-                target_loss=target_loss,
-                absolute=atol,
-                relative=rtol,
-                deadline=None if max_seconds is None else time.monotonic() + max_seconds,
-            )
-            descent = descend(objective, self._solver(refine), start, target, limits)
-        return InversionResult(
-            x=landscape.layout.structured(descent.x),
-            z=descent.z,
-            prediction=descent.prediction,
-            loss=descent.loss,
-            status=descent.status,
-            num_evaluations=descent.num_evaluations,
-            history=descent.history,
-        )
+        request = Request(
+            max_evaluations, refine, restarts, warm_start, observed, tuple(extra_terms), bounds,
+            atol, rtol, target_loss, patience, max_seconds, max_batch_size,
+        )  # fmt: skip
+        check_fitted(self.landscape.is_fitted, allow_unfitted)
+        if self.landscape.is_fitted:
+            self.landscape.check_fits(target)
+        with self._guests(self._seed_of("invert", 0), request.terms(self.landscape.layout)) as objective:
+            return Inversion(self.landscape, objective, self.memory, self.z_optimizer, request).run(target)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next round depends on: θ, its optimizer, the replay, generators and counters."""
@@ -265,6 +279,7 @@ class LandscapeInverter:
             "mapping": mapping_state(self.landscape.mapping),
             "optimizer": optimizer_state(self.optimizer),
             "replay": self.replay.state_dict(),
+            "memory": self.memory.state_dict(),
             "generator": self.generator.get_state(),
             "history": [asdict(record) for record in self.history],
             "counters": {name: getattr(self, name) for name in _COUNTERS},
@@ -276,6 +291,7 @@ class LandscapeInverter:
         if state["optimizer"] is not None:
             load_optimizer_state(self._made_optimizer(), state["optimizer"])
         self.replay.load_state_dict(state["replay"])
+        self.memory.load_state_dict(state["memory"])
         self.generator.set_state(state["generator"])
         self.history = [RoundRecord(**record) for record in state["history"]]
         for name in _COUNTERS:
@@ -292,6 +308,7 @@ class LandscapeInverter:
             "mapping": described(self.landscape.mapping),
             "replay": described(self.replay),
             "theta_objective": described(self.theta_objective),
+            "memory": {"capacity": self.memory.capacity, "max_bytes": self.memory.max_bytes},
             "batch_size": self.batch_size,
             "seed": self.seed,
             "has_given": self.landscape.given is not None,
@@ -346,6 +363,7 @@ class LandscapeInverter:
             theta_optimizer=theta_optimizer,
             replay=made(settings["replay"], replay, "replay"),
             theta_objective=made(settings["theta_objective"], theta_objective, "theta_objective"),
+            memory=Memory(**settings["memory"]),
             batch_size=settings["batch_size"],
             seed=settings["seed"],
         )
@@ -353,7 +371,7 @@ class LandscapeInverter:
         return inverter
 
     @contextmanager
-    def _guests(self, seed: int) -> Iterator[Objective]:
+    def _guests(self, seed: int, terms: Terms | None = None) -> Iterator[Objective]:
         """F and the loss as guests, with randomness of their own (law 5)."""
         landscape = self.landscape
         with (
@@ -361,22 +379,15 @@ class LandscapeInverter:
             frozen(self.loss_fn) as loss_fn,
             private_randomness(seed, landscape.layout.device),
         ):
-            yield Objective(forward_model, loss_fn, landscape.layout, landscape.given)
-
-    def _solver(self, refine: bool | None) -> Solver:
-        """How points move; without a fit there is nothing to hand over from."""
-        mapping = self.landscape.in_use()
-        if self.z_optimizer is not None:
-            first = TorchOptim(mapping, self.z_optimizer)
-            return HandOver(mapping, first) if refine else first
-        if not self.landscape.is_fitted:
-            return LBFGS()
-        return LandscapeStep(mapping) if refine is False else HandOver(mapping)
+            yield Objective(forward_model, loss_fn, landscape.layout, landscape.given, terms)
 
     def _collect_solver(self) -> Solver:
         """How trajectories are collected: to convergence where θ is drawn towards their end."""
-        converge = isinstance(self.theta_objective, DistanceToEnd) and self.landscape.mapping.reanchors
-        return self._solver(refine=converge)
+        mapping = self.landscape.mapping
+        if self.z_optimizer is not None:
+            return TorchOptim(mapping, self.z_optimizer)
+        converge = isinstance(self.theta_objective, DistanceToEnd) and mapping.reanchors
+        return HandOver(mapping) if converge else LandscapeStep(mapping)
 
     def _ready(self, objective: Objective, target: Batch) -> torch.optim.Optimizer:
         """Before the first round: build θ, calibrate, and make θ's optimizer."""
@@ -405,43 +416,8 @@ class LandscapeInverter:
         """A seed of its own for every use, the same in every run."""
         return (self.seed * 1_000_003 + number * 7919 + sum(what.encode())) % 2**31
 
-    def _check_invert(
-        self, max_evaluations: int, atol: float, rtol: float, max_seconds: float | None, allow_unfitted: bool
-    ) -> None:
-        if max_evaluations < 0:
-            raise ValueError(f"max_evaluations must not be negative, got {max_evaluations}")
-        if atol < 0 or rtol < 0:
-            raise ValueError(f"tolerances must not be negative, got atol={atol}, rtol={rtol}")
-        if max_seconds is not None and not max_seconds > 0:
-            raise ValueError(f"max_seconds must be positive, got {max_seconds}")
-        if not self.landscape.is_fitted and not allow_unfitted:
-            raise RuntimeError(
-                "this landscape has not been fitted, so inverting is plain descent: call fit(targets, max_seconds=60) "
-                "first, or invert(..., allow_unfitted=True) if plain descent is what you want"
-            )
-
 
 def _clipped(mapping: nn.Module) -> bool:
     """Clip θ's gradient; False where it is not finite, so that an update is skipped rather than θ lost."""
     weights = [weight for weight in mapping.parameters() if weight.grad is not None]
     return bool(nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM).isfinite())
-
-
-def _check_types(landscape: Any, loss_fn: Any, replay: Any, theta_objective: Any, batch_size: int, seed: int) -> None:
-    if not isinstance(landscape, LearnedLandscape):
-        raise TypeError(
-            f"expected a LearnedLandscape, got {type(landscape).__name__}; wrap the forward model first: "
-            "LearnedLandscape(forward_model, x_init)"
-        )
-    if not callable(loss_fn):
-        raise TypeError(f"loss_fn must be a function (prediction, target) → (B,), got {type(loss_fn).__name__}")
-    if replay is not None and not isinstance(replay, Replay):
-        raise TypeError(f"replay must be a landscape_opt.replay.Replay, got {type(replay).__name__}")
-    if theta_objective is not None and not isinstance(theta_objective, ThetaObjective):
-        raise TypeError(f"theta_objective must be a ThetaObjective, got {type(theta_objective).__name__}")
-    if isinstance(replay, Streaming | None) and isinstance(theta_objective, DistanceToEnd):
-        raise ValueError("DistanceToEnd needs trajectories that have ended: use it with replay=Alternating(...)")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if seed < 0:
-        raise ValueError(f"seed must not be negative, got {seed}")

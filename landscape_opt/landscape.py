@@ -95,6 +95,14 @@ class LearnedLandscape(nn.Module):
         """What θ can read of a batch of targets, (B, m), or None."""
         return batches.features(target, self.layout.dtype, self.layout.device)
 
+    def known_features(self, target: Batch, observed: Batch) -> Tensor | None:
+        """Which of the features were observed, (B, m) of 0 and 1; one pooled of many counts if all of them were."""
+        weights = batches.map_pairs(
+            lambda leaf, mask: (mask > 0).to(leaf.dtype) if leaf.is_floating_point() else (mask > 0).long(), target, observed
+        )
+        seen = self.features(weights)
+        return None if seen is None else (seen > 0.999).to(seen)
+
     def build(self, forward_model: ForwardModel, target: Batch, seed: int) -> None:
         """Give θ its weights, once a batch of targets shows the sizes."""
         if self.mapping.is_built:

@@ -68,6 +68,14 @@ class Layout:
                 raise ValueError(f"{what} has rows of shape {tuple(given[name].shape[1:])}, x_init has {tuple(part.shape)}")
         return torch.cat([given[name].flatten(1).to(self.row) for name in self.parts], dim=1)
 
+    def flat_like(self, value: X | float) -> Tensor:
+        """One flat row (d,) of a number, a Tensor, or a dict of them, spread over the shape of x_init."""
+        given = value if isinstance(value, Mapping) else dict.fromkeys(self.parts, value)
+        if set(given) != set(self.parts):
+            raise ValueError(f"expected the parts {sorted(self.parts)}, got {sorted(given)}")
+        rows = [torch.as_tensor(given[name]).to(self.row).expand(part.shape) for name, part in self.parts.items()]
+        return torch.cat([row.reshape(-1) for row in rows])
+
     def start(self, batch_size: int) -> Tensor:
         """x_init in every row, (B, d)."""
         return self.row.expand(batch_size, -1).clone()

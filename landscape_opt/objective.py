@@ -12,6 +12,7 @@ from torch import Tensor
 from . import batches
 from .batches import Batch
 from .layout import Layout
+from .terms import Terms, given_target, weighed
 
 LossFn: TypeAlias = Callable[[Any, Any], Tensor]
 ForwardModel: TypeAlias = Callable[..., Any]
@@ -83,13 +84,22 @@ class Objective:
         loss_fn: (prediction, target) → (B,).
         layout: how x lies in a flat row.
         given: picks F's second argument from a batch of targets.
+        terms: what is asked for beside the loss.
     """
 
-    def __init__(self, forward_model: ForwardModel, loss_fn: LossFn, layout: Layout, given: Given | None = None) -> None:
+    def __init__(
+        self,
+        forward_model: ForwardModel,
+        loss_fn: LossFn,
+        layout: Layout,
+        given: Given | None = None,
+        terms: Terms | None = None,
+    ) -> None:
         self.forward_model = forward_model
         self.loss_fn = loss_fn
         self.layout = layout
         self.given = given
+        self.terms = Terms() if terms is None else terms
         self.num_evaluations = 0
 
     def evaluate(self, x: Tensor, target: Batch) -> Evaluation:
@@ -110,7 +120,7 @@ class Objective:
         return Evaluation(
             x=x.detach(),
             loss=loss.detach(),
-            grad_x=grads[0],
+            grad_x=self.terms.free(x.detach(), grads[0]),
             grad_prediction=self._flat_gradient(parts, grads[1:], x),
             prediction=batches.detached(prediction),
         )
@@ -122,11 +132,19 @@ class Objective:
 
     def _forward(self, x: Tensor, target: Batch) -> tuple[Any, Tensor]:
         structured = self.layout.structured(x)
-        extra = () if self.given is None else (self.given(target),)
+        extra = () if self.given is None else (self.given(given_target(target, self.terms.masked)),)
         prediction = self.forward_model(structured, *extra)
         if (found := batches.size(prediction)) != x.shape[0]:
             raise ValueError(f"forward_model returned {found} rows for {x.shape[0]} rows of x; it must be batched")
-        return prediction, self._checked(self.loss_fn(prediction, target), x.shape[0]).to(x.dtype)
+        return prediction, self.loss_of(x, prediction, target)
+
+    def loss_of(self, x: Tensor, prediction: Batch, target: Batch) -> Tensor:
+        """L(prediction, target) and all further terms, (B,), where the prediction at x (B, d) is known."""
+        compared = weighed(prediction, target) if self.terms.masked else (prediction, target)
+        loss = self._checked(self.loss_fn(*compared), x.shape[0]).to(x.dtype)
+        for term in self.terms.extra:
+            loss = loss + self._checked(term(self.layout.structured(x), prediction), x.shape[0], "an extra term").to(x.dtype)
+        return loss
 
     def _flat_gradient(self, parts: list[Tensor], grads: tuple[Tensor | None, ...], x: Tensor) -> Tensor:
         filled = [torch.zeros_like(part) if grad is None else grad for part, grad in zip(parts, grads, strict=True)]
@@ -135,15 +153,15 @@ class Objective:
         return batches.pooled(torch.cat([part.reshape(x.shape[0], -1).to(x.dtype) for part in filled], dim=1))
 
     @staticmethod
-    def _checked(loss: Any, batch_size: int) -> Tensor:
+    def _checked(loss: Any, batch_size: int, what: str = "loss_fn") -> Tensor:
         if not isinstance(loss, Tensor):
-            raise TypeError(f"loss_fn must return a Tensor of shape ({batch_size},), got {type(loss).__name__}")
+            raise TypeError(f"{what} must return a Tensor of shape ({batch_size},), got {type(loss).__name__}")
         if loss.shape != (batch_size,):
             mend = (
                 "For a mean-squared error write: lambda prediction, target: "
                 "(prediction - target).square().flatten(1).mean(1)"
             )
             raise ValueError(
-                f"loss_fn must return one loss per sample, shape ({batch_size},), got shape {tuple(loss.shape)}. {mend}"
+                f"{what} must return one loss per sample, shape ({batch_size},), got shape {tuple(loss.shape)}. {mend}"
             )
         return loss

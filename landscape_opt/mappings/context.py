@@ -16,7 +16,7 @@ class Context:
 
     Attributes:
         target: features of the target, (B, m), or None where the target cannot be read as floats.
-        known: rows whose target features are to be believed, (B,) of 0 and 1; None believes all.
+        known: target features that are to be believed, 0 or 1 for a row, (B,), or for each, (B, m); None believes all.
         evaluation: the last evaluation of F, or None before the first.
         trust: how much of the chart's own displacement is taken, (B,) in (0, 1]; None takes all. Set by the safeguard.
     """

@@ -155,7 +155,9 @@ class Mapping(nn.Module, ABC):
         if context.target is None or self.target_mean.numel() == 0:
             return self.x_init.new_zeros(batch_size, self.target_mean.numel())
         standard = ((context.target - self.target_mean) / self.target_std).clamp(-6, 6)
-        return standard if context.known is None else standard * context.known[:, None]
+        if context.known is None:
+            return standard
+        return standard * (context.known[:, None] if context.known.ndim == 1 else context.known)
 
     def check_fits(self, num_target_features: int) -> None:
         """Refuse targets of another size than θ was built for."""

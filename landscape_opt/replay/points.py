@@ -13,6 +13,7 @@ from torch import Tensor
 from ..batches import Batch
 from ..mappings.context import Context
 from ..mappings.mapping import Mapping
+from ..memory import Memory
 from ..objective import Evaluation, Objective
 
 
@@ -75,6 +76,7 @@ class Guide:
         features: reads targets for θ.
         collect_solver: makes the solver that collects trajectories.
         generator: of the fit.
+        memory: takes the points at which trajectories end.
     """
 
     objective: Objective
@@ -82,6 +84,7 @@ class Guide:
     features: Callable[[Batch], Tensor | None]
     collect_solver: Callable[[], Any]
     generator: torch.Generator
+    memory: Memory
 
 
 State: TypeAlias = dict[str, Any]
@@ -104,7 +107,7 @@ class Replay(ABC):
     def sample(self, guide: Guide) -> Points:
         """Points to update θ on."""
 
-    def observe(self, points: Points, evaluation: Evaluation | None) -> None:  # noqa: B027  # a buffer need not listen
+    def observe(self, points: Points, evaluation: Evaluation | None, guide: Guide) -> None:  # noqa: B027  # a buffer need not listen
         """Hear the evaluation that the update made at the points."""
 
     @abstractmethod

@@ -104,13 +104,14 @@ class Streaming(Replay):
             is_fixed=stream.is_fixed & fresh,
         )
 
-    def observe(self, points: Points, evaluation: Evaluation | None) -> None:
-        """The stream moves to the points just evaluated."""
+    def observe(self, points: Points, evaluation: Evaluation | None, guide: Guide) -> None:
+        """The stream moves to the points just evaluated; the memory takes those that will leave."""
         assert self.stream is not None
         if evaluation is None:
             raise ValueError("Streaming needs an objective that evaluates F; use replay=Alternating(...) instead")
         if self.starts_only:
             self._count(torch.zeros(len(evaluation.loss), dtype=torch.long), evaluation)
+            guide.memory.note_starts(evaluation.loss)
             return
         stream, fresh = self.stream, self.stream.age == 0
         self._count(torch.where(points.is_fixed, self.horizon, stream.age) if points.is_fixed is not None else stream.age,
@@ -119,6 +120,17 @@ class Streaming(Replay):
         moved = evaluation.without_prediction().where(sane, stream.evaluation)
         age = torch.where(sane | ~fresh, stream.age + 1, self.horizon)  # a fresh row that is not finite has no way on
         self.stream = replace(stream, evaluation=moved, age=age, z=torch.where(sane[:, None], points.z, stream.z))
+        begun = fresh if points.is_fixed is None else fresh & ~points.is_fixed
+        guide.memory.note_starts(evaluation.loss[begun])
+        leaving = self._over(guide) & sane
+        if evaluation.prediction is not None and bool(leaving.any()):
+            guide.memory.add(evaluation.x[leaving], batches.rows(evaluation.prediction, leaving))
+
+    def _over(self, guide: Guide) -> Tensor:
+        """Rows that are old or solved, (N,)."""
+        assert self.stream is not None
+        solved = self.stream.evaluation.loss < SOLVED * guide.mapping.loss
+        return (self.stream.age >= self.stream.leave_at) | ((self.stream.age > 0) & solved)
 
     def _count(self, age: Tensor, evaluation: Evaluation) -> None:
         usable = evaluation.loss.isfinite()
@@ -167,7 +179,7 @@ class Streaming(Replay):
         """New targets for the rows that have left; some start where another row stands, most of them blind."""
         assert self.stream is not None
         stream = self.stream
-        over = (stream.age >= stream.leave_at) | ((stream.age > 0) & (stream.evaluation.loss < SOLVED * guide.mapping.loss))
+        over = self._over(guide)
         leaving = over.nonzero()[:, 0]
         if len(leaving) == 0:
             return

@@ -3,7 +3,8 @@
 from .handover import HandOver
 from .landscape import LandscapeStep
 from .lbfgs import LBFGS
+from .restarts import Restarts
 from .solver import Run, Solver, Start
 from .torch_optim import TorchOptim
 
-__all__ = ["LBFGS", "HandOver", "LandscapeStep", "Run", "Solver", "Start", "TorchOptim"]
+__all__ = ["LBFGS", "HandOver", "LandscapeStep", "Restarts", "Run", "Solver", "Start", "TorchOptim"]

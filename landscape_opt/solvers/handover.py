@@ -47,7 +47,7 @@ class HandOverRun(Run):
         self.run: Run = settings.first.start(start)
         self.in_x = False
         self.z: Tensor = start.x.new_zeros(len(start.x), settings.mapping.dim_z)
-        self.target = start.target
+        self.told = start.context
         self.seen: list[Evaluation] = []
         self.best: Evaluation | None = None
         self.best_z = self.z
@@ -79,7 +79,7 @@ class HandOverRun(Run):
         if self.in_x:
             return
         self.best_z = self.best_z[index]
-        self.target = None if self.target is None else self.target[index]
+        self.told = self.told.rows(index)
         self.best = None if self.best is None else self.best.rows(index)
         self.seen = [evaluation.rows(index) for evaluation in self.seen]
 
@@ -90,7 +90,7 @@ class HandOverRun(Run):
     def _hand_over(self, best: Evaluation) -> None:
         mapping = self.settings.mapping
         z = torch.zeros_like(self.best_z) if mapping.reanchors else self.best_z
-        metric = mapping.metric(z, Context(self.target, None, best))
+        metric = mapping.metric(z, Context(self.told.target, self.told.known, best))
         self.run = LBFGS(self.settings.memory, metric=metric, pairs=tuple(self.seen)).start(Start(best.x))
         self.run.observe(best)
         self.in_x, self.seen = True, []

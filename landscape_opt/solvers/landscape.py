@@ -36,14 +36,14 @@ class LandscapeRun(Run):
 
     Attributes:
         anchor: the last accepted evaluation of every row.
-        target: features of the targets, (B, m), or None.
+        told: what θ is told beside the last evaluation.
     """
 
     in_x = False
     z: Tensor
 
     def __init__(self, mapping: Mapping, start: Start) -> None:
-        self.mapping, self.target = mapping, start.target
+        self.mapping, self.told = mapping, start.context
         self.z = start.x.new_zeros(start.x.shape[0], mapping.dim_z)
         self.accepted_z = self.z
         self.trust = start.x.new_ones(start.x.shape[0])
@@ -52,7 +52,7 @@ class LandscapeRun(Run):
     @property
     def context(self) -> Context:
         """What θ is told now."""
-        return Context(self.target, None, self.anchor, self.trust)
+        return Context(self.told.target, self.told.known, self.anchor, self.trust)
 
     def observe(self, evaluation: Evaluation) -> None:
         """Accept the rows that got no worse; the others go back and shrink their step."""
@@ -76,5 +76,5 @@ class LandscapeRun(Run):
     def keep(self, index: Tensor) -> None:
         """Go on with these rows."""
         self.z, self.accepted_z, self.trust = self.z[index], self.accepted_z[index], self.trust[index]
-        self.target = None if self.target is None else self.target[index]
+        self.told = self.told.rows(index)
         self.anchor = None if self.anchor is None else self.anchor.rows(index)

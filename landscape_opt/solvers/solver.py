@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..mappings.context import Context
 from ..objective import Evaluation
 
 
@@ -17,10 +18,17 @@ class Start:
     Attributes:
         x: (B, d), flat.
         target: features of the targets for the mapping, (B, m), or None.
+        known: those that are to be believed, (B, m) of 0 and 1; None believes all.
     """
 
     x: Tensor
     target: Tensor | None = None
+    known: Tensor | None = None
+
+    @property
+    def context(self) -> Context:
+        """What a mapping is told before the first evaluation."""
+        return Context(self.target, self.known)
 
 
 class Solver(ABC):
@@ -36,11 +44,11 @@ class Run(ABC):
 
     Attributes:
         z: the last z of every row, (B, dim_z), where the method moves in a learned space; else None.
-        in_x: whether the rows are moved in X.
+        in_x: whether the rows are moved in X; one answer, or one a row, (B,).
     """
 
     z: Tensor | None = None
-    in_x: bool = True
+    in_x: bool | Tensor = True
 
     @abstractmethod
     def observe(self, evaluation: Evaluation) -> None:

@@ -45,11 +45,11 @@ class TorchOptimRun(Run):
     """The state of a torch optimizer on a batch."""
 
     def __init__(self, mapping: Mapping, factory: OptimizerFactory, start: Start) -> None:
-        self.mapping, self.target = mapping, start.target
+        self.mapping, self.told = mapping, start.context
         self.in_x = not list(mapping.parameters())
         self.parameter = nn.Parameter(start.x.new_zeros(start.x.shape[0], mapping.dim_z))
         self.optimizer = factory([self.parameter])
-        self.context = Context(start.target)
+        self.context = self.told
 
     @property
     def z(self) -> Tensor:  # type: ignore[override]  # read from the parameter that the optimizer moves
@@ -60,7 +60,7 @@ class TorchOptimRun(Run):
         """Anchor the chart at the point just evaluated, where the mapping does so."""
         if self.mapping.reanchors:
             self.parameter.data.zero_()
-        self.context = Context(self.target, None, evaluation.without_prediction())
+        self.context = Context(self.told.target, self.told.known, evaluation.without_prediction())
 
     def propose(self) -> Tensor:
         """One step of the optimizer."""
@@ -86,7 +86,7 @@ class TorchOptimRun(Run):
                 self.optimizer.state[self.parameter][key] = value[index]
         self.parameter.data = self.parameter.data[index]
         self.parameter.grad = None
-        self.target = None if self.target is None else self.target[index]
+        self.told = self.told.rows(index)
         self.context = self.context.rows(index)
 
 

@@ -1,0 +1,223 @@
+"""Solutions met in fitting, with what F said there: other starts for targets that the landscape does not know."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from . import batches
+from .batches import Batch
+
+State: TypeAlias = dict[str, Any]
+LossOf: TypeAlias = Callable[[Tensor, Any, Any], Tensor]
+
+NUM_START_LOSSES = 2048
+UNUSUAL = 0.9
+"""Rows whose loss at the start is above this quantile of the fit's are looked up at once."""
+NUM_NEAREST, NUM_DIVERSE = 64, 8
+SOLVED = 1e-10
+"""Share of L₀ below which no other start is looked for."""
+MIN_COMPARED = 64
+OPERATIONS = 6
+"""Multiply-adds that comparing one element of a prediction costs, in those of F: memory traffic, not arithmetic."""
+MAX_ELEMENTS = 2**22
+"""Elements of stored predictions that are compared at a time."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Stored points for a batch of targets: the best first, then those farthest from the ones before.
+
+    Attributes:
+        x: (B, K, d).
+        loss: L(stored prediction, target), (B, K).
+    """
+
+    x: Tensor
+    loss: Tensor
+
+
+class LookUp(ABC):
+    """Where a batch of targets finds other starts.
+
+    Attributes:
+        unusual: rows whose loss at the start is above this are looked up at once.
+        solved: rows below this loss are left in peace.
+    """
+
+    unusual: float
+    solved: float
+
+    @abstractmethod
+    def candidates(self, rows: Tensor) -> Candidates:
+        """Points for these rows of the batch, the best first."""
+
+
+class Memory:
+    """A ring of points x with their predictions F(x), bounded in number and in bytes.
+
+    For a target, ``loss_fn(stored prediction, target)`` ranks them without an evaluation of F, whatever the loss is at
+    inversion time. ``fit`` fills it with the points at which its trajectories ended.
+
+    Args:
+        capacity: points; 0 switches the memory off.
+        max_bytes: of points and predictions together.
+
+    Example:
+        >>> memory = Memory(capacity=100)
+        >>> memory.add(torch.tensor([[0.0], [2.0]]), torch.tensor([[0.0], [4.0]]))
+        >>> found = memory.nearest(torch.tensor([[3.5]]), lambda x, p, y: (p - y).square().sum(1))
+        >>> found.x[0, 0], found.loss[0, 0]
+        (tensor([2.]), tensor(0.2500))
+    """
+
+    def __init__(self, capacity: int = 4096, max_bytes: int = 2**26) -> None:
+        if capacity < 0 or max_bytes < 0:
+            raise ValueError(f"capacity and max_bytes must not be negative, got {capacity} and {max_bytes}")
+        self.capacity, self.max_bytes = capacity, max_bytes
+        self.storage: tuple[Tensor, Batch] | None = None
+        self.room, self.count = 0, 0
+        self.start_losses: Tensor | None = None
+
+    def __len__(self) -> int:
+        return min(self.count, self.room)
+
+    @property
+    def x(self) -> Tensor:
+        """The points, (N, d)."""
+        if self.storage is None:
+            raise ValueError("the memory is empty")
+        return self.storage[0][: len(self)]
+
+    def add(self, x: Tensor, prediction: Batch) -> None:
+        """Remember points, the oldest go first.
+
+        Args:
+            x: flat, (N, d).
+            prediction: F(x), N rows.
+        """
+        if len(x) != batches.size(prediction):
+            raise ValueError(f"{len(x)} points came with {batches.size(prediction)} predictions")
+        finite = x.isfinite().all(1)
+        for leaf in batches.float_leaves(prediction):
+            finite = finite & leaf.reshape(len(leaf), -1).isfinite().all(1)
+        if self.capacity == 0 or not bool(finite.any()):
+            return
+        x, prediction = x.detach()[finite], batches.detached(batches.rows(prediction, finite))
+        if self.storage is None:
+            self.room = self._room(x, prediction)
+            empty = batches.map_leaves(lambda leaf: leaf.new_zeros(self.room, *leaf.shape[1:]), (x, prediction))
+            self.storage = empty
+        fitting = min(len(x), self.room)
+        index = ((self.count + torch.arange(fitting)) % max(1, self.room)).to(x.device)
+        newest: Batch = batches.map_leaves(lambda leaf: leaf[len(x) - fitting :], (x, prediction))
+        for held, leaf in zip(batches.leaves(self.storage), batches.leaves(newest), strict=True):
+            held[index] = leaf  # in place: the storage is the memory's own
+        self.count += fitting
+
+    def _room(self, x: Tensor, prediction: Batch) -> int:
+        row_bytes = sum(leaf[0].numel() * leaf.element_size() for leaf in [x, *batches.leaves(prediction)])
+        return min(self.capacity, self.max_bytes // row_bytes)
+
+    def note_starts(self, loss: Tensor) -> None:
+        """Remember the losses at which trajectories of the fit began, (N,)."""
+        loss = loss.detach()[loss.isfinite()]
+        before = loss[:0] if self.start_losses is None else self.start_losses
+        self.start_losses = torch.cat([before, loss])[-NUM_START_LOSSES:]
+
+    @property
+    def num_elements(self) -> int:
+        """Elements of one stored prediction."""
+        return 0 if self.storage is None else sum(leaf[0].numel() for leaf in batches.leaves(self.storage[1]))
+
+    @property
+    def unusual(self) -> float:
+        """A start with a loss above this is one that the fit has hardly seen."""
+        if self.start_losses is None or len(self.start_losses) == 0:
+            return torch.inf
+        return float(self.start_losses.quantile(UNUSUAL))
+
+    def nearest(self, target: Batch, loss_of: LossOf, num_compared: int | None = None) -> Candidates:
+        """The best stored point of every target, and others that differ from it and from one another.
+
+        The lowest ``NUM_NEAREST`` losses are kept, and ``NUM_DIVERSE`` of those picked farthest first.
+
+        Args:
+            target: a batch of B targets.
+            loss_of: (x, prediction, target) → (rows,).
+            num_compared: compare so many points alone; None compares all.
+        """
+        x = self.x[:num_compared]
+        losses = self._losses(target, loss_of, len(x))
+        near = losses.topk(min(NUM_NEAREST, len(x)), dim=1, largest=False)
+        picked = farthest_first(x[near.indices], min(NUM_DIVERSE, len(x)))
+        return Candidates(x[near.indices.gather(1, picked)], near.values.gather(1, picked))
+
+    def _losses(self, target: Batch, loss_of: LossOf, num_compared: int) -> Tensor:
+        """(B, N): in pieces, so that a large image does not fill the machine."""
+        assert self.storage is not None
+        x, stored = batches.map_leaves(lambda leaf: leaf[:num_compared], self.storage)
+        elements = sum(leaf.numel() for leaf in batches.leaves(stored))
+        at_a_time, parts = max(1, MAX_ELEMENTS // max(1, elements)), []
+        for rows in torch.arange(batches.size(target)).split(at_a_time):
+            again = torch.arange(num_compared).repeat(len(rows))
+            everything = batches.rows(stored, again)
+            repeated = batches.rows(target, rows.repeat_interleave(num_compared))
+            with torch.no_grad():
+                loss = loss_of(x[again], everything, repeated).reshape(len(rows), num_compared)
+            parts.append(torch.where(loss.isfinite(), loss, torch.inf))
+        return torch.cat(parts)
+
+    def state_dict(self) -> State:
+        """Everything that is remembered."""
+        return {name: getattr(self, name) for name in ("storage", "room", "count", "start_losses")}
+
+    def load_state_dict(self, state: State) -> None:
+        """Take back what :meth:`state_dict` gave."""
+        self.storage = None if state["storage"] is None else batches.map_leaves(Tensor.clone, tuple(state["storage"]))
+        self.room, self.count, self.start_losses = state["room"], state["count"], state["start_losses"]
+
+
+class StoredPoints(LookUp):
+    """Looks up a memory for one batch of targets; so many points that a look costs about two evaluations of F at most.
+
+    Args:
+        memory: not empty.
+        target: the whole batch.
+        loss_of: (x, prediction, target) → (rows,): what is minimised.
+        level: L₀, the mean loss at the plain start.
+        evaluation_cost: multiply-adds of one evaluation of F for one sample.
+    """
+
+    def __init__(self, memory: Memory, target: Batch, loss_of: LossOf, level: float, evaluation_cost: float) -> None:
+        self.memory, self.target, self.loss_of = memory, target, loss_of
+        self.unusual, self.solved = memory.unusual, SOLVED * level
+        self.num_compared = max(MIN_COMPARED, int(2.0 * evaluation_cost / (OPERATIONS * memory.num_elements)))
+
+    def candidates(self, rows: Tensor) -> Candidates:
+        """The best and the most different of the points compared."""
+        return self.memory.nearest(batches.rows(self.target, rows), self.loss_of, self.num_compared)
+
+
+def farthest_first(points: Tensor, count: int) -> Tensor:
+    """The first of some points, then each time the one farthest from those picked (Gonzalez 1985).
+
+    Args:
+        points: (B, N, d).
+        count: at most N.
+
+    Returns:
+        Indices, (B, count).
+    """
+    picked = [points.new_zeros(len(points), dtype=torch.long)]
+    distance = points.new_full(points.shape[:2], torch.inf)
+    for _ in range(count - 1):
+        newest = points.gather(1, picked[-1][:, None, None].expand(-1, 1, points.shape[2]))
+        distance = torch.minimum(distance, (points - newest).square().sum(2))
+        picked.append(distance.argmax(1))
+    return torch.stack(picked, dim=1)
