@@ -12,6 +12,7 @@ result.x, result.loss, result.status, result.num_evaluations, result.history
 from .checkpoint import CheckpointError
 from .inverter import LandscapeInverter
 from .landscape import LearnedLandscape
+from .memory import Memory
 from .results import InversionHistory, InversionResult, RoundRecord, Status
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "InversionResult",
     "LandscapeInverter",
     "LearnedLandscape",
+    "Memory",
     "RoundRecord",
     "Status",
 ]

@@ -173,5 +173,8 @@ class Inversion:
 
     def _look_up(self, mapping: Mapping, bundle: Batch) -> StoredPoints:
         assert mapping.spec is not None
-        level = float(mapping.loss)
-        return StoredPoints(self.memory, bundle, self.objective.loss_of, level, mapping.spec.evaluation_cost)
+        terms = self.objective.terms
+        return StoredPoints(
+            self.memory, bundle, self.objective.loss_of, float(mapping.loss), mapping.spec.evaluation_cost,
+            is_familiar=not terms.masked and not terms.extra,
+        )  # fmt: skip

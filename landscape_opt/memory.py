@@ -22,6 +22,8 @@ UNUSUAL = 0.9
 NUM_NEAREST, NUM_DIVERSE = 64, 8
 SOLVED = 1e-10
 """Share of L₀ below which no other start is looked for."""
+MUCH_BETTER = 0.5
+"""The landscape's own start is given up for a stored point with less than this share of its loss."""
 MIN_COMPARED = 64
 OPERATIONS = 6
 """Multiply-adds that comparing one element of a prediction costs, in those of F: memory traffic, not arithmetic."""
@@ -47,10 +49,12 @@ class LookUp(ABC):
 
     Attributes:
         unusual: rows whose loss at the start is above this are looked up at once.
+        promise: they go to a stored point that has less than this share of their loss.
         solved: rows below this loss are left in peace.
     """
 
     unusual: float
+    promise: float
     solved: float
 
     @abstractmethod
@@ -192,11 +196,22 @@ class StoredPoints(LookUp):
         loss_of: (x, prediction, target) → (rows,): what is minimised.
         level: L₀, the mean loss at the plain start.
         evaluation_cost: multiply-adds of one evaluation of F for one sample.
+        is_familiar: whether losses may be compared with those of the fit; if not (a mask, a further term), every row is
+            looked up, and goes where the loss is lower.
     """
 
-    def __init__(self, memory: Memory, target: Batch, loss_of: LossOf, level: float, evaluation_cost: float) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        target: Batch,
+        loss_of: LossOf,
+        level: float,
+        evaluation_cost: float,
+        is_familiar: bool = True,
+    ) -> None:
         self.memory, self.target, self.loss_of = memory, target, loss_of
-        self.unusual, self.solved = memory.unusual, SOLVED * level
+        self.unusual, self.promise = (memory.unusual, MUCH_BETTER) if is_familiar else (-torch.inf, 1.0)
+        self.solved = SOLVED * level
         self.num_compared = max(MIN_COMPARED, int(2.0 * evaluation_cost / (OPERATIONS * memory.num_elements)))
 
     def candidates(self, rows: Tensor) -> Candidates:

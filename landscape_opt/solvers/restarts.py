@@ -14,17 +14,15 @@ from .solver import Run, Solver, Start
 
 PATIENCE = 8
 """Evaluations between two looks at a row, counted from the start, whatever the budget is (law 4)."""
-MIN_GAIN = 0.02
-MUCH_BETTER = 0.5
-"""A start is given up at once for a stored point with less than this share of its loss."""
+MIN_GAIN = 1e-3
 
 
 class Restarts(Solver):
     """Runs ``first``, and moves a row to a candidate where that is better or the row gains too little.
 
     After the first evaluation, a row with an unusual loss goes to its best candidate if that promises a lower one. A row
-    that has gained less than 2 % in eight evaluations, or whose run has ended by itself above the level that counts as
-    solved, goes to its next candidate; after the last one, back to the best point that it has met.
+    that has gained less than a thousandth in eight evaluations, or whose run has ended by itself above the level that
+    counts as solved, goes to its next candidate; after the last one, back to the best point that it has met.
 
     Args:
         first: from the start.
@@ -125,7 +123,9 @@ class RestartsRun(Run):
         """The next candidate of a row, then its own best point, then nothing."""
         points, losses = self.found[int(self.rows[position])]
         number = int(self.next[position])
-        if number > len(points) or (self.num_seen == 0 and not bool(losses[0] < MUCH_BETTER * evaluation.loss[position])):
+        if number > len(points) or (
+            self.num_seen == 0 and not bool(losses[0] < self.settings.look_up.promise * evaluation.loss[position])
+        ):
             return None
         self.next[position] += 1
         return points[number] if number < len(points) else self.best_x[position]
