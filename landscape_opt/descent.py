@@ -51,6 +51,12 @@ class Descent:
     num_evaluations: Tensor
     history: InversionHistory
 
+    def rows(self, index: Tensor) -> Descent:
+        """The rows that ``index`` picks."""
+        names = ("x", "z", "loss", "status", "num_evaluations")
+        picked: dict[str, Any] = {name: getattr(self, name)[index] for name in names}
+        return Descent(prediction=batches.rows(self.prediction, index), history=self.history.rows(index), **picked)
+
     @classmethod
     def joined(cls, parts: Sequence[Descent]) -> Descent:
         """The descents of several batches below one another."""

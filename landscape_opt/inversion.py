@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -13,13 +13,14 @@ from torch import Tensor
 from . import batches
 from .batches import Batch
 from .descent import Descent, Limits, descend
+from .hypotheses import Hypotheses, Place, Remembered, Starts, distinct, diversity
 from .landscape import LearnedLandscape
 from .layout import Layout, X
 from .mappings.mapping import Mapping
 from .memory import Memory, StoredPoints
 from .objective import Objective
 from .results import InversionResult
-from .solvers import LBFGS, HandOver, LandscapeStep, Restarts, Solver, Start, TorchOptim
+from .solvers import LBFGS, HandOver, LandscapeStep, Restarts, Solver, Start, TorchOptim, Tournament
 from .solvers.torch_optim import OptimizerFactory
 from .targets import refuse_nonfinite
 from .terms import Bounds, ExtraTerm, Terms, checked_bounds, checked_mask, without_hidden
@@ -44,6 +45,8 @@ class Request:
     patience: int | None = None
     max_seconds: float | None = None
     max_batch_size: int | None = None
+    num_hypotheses: int = 1
+    starts: Starts | None = None
 
     def __post_init__(self) -> None:
         if self.max_evaluations < 0:
@@ -52,10 +55,12 @@ class Request:
             raise ValueError(f"tolerances must not be negative, got atol={self.atol}, rtol={self.rtol}")
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise ValueError(f"max_seconds must be positive, got {self.max_seconds}")
-        for name in ("patience", "max_batch_size"):
+        for name in ("patience", "max_batch_size", "num_hypotheses"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.starts is not None and not isinstance(self.starts, Starts):
+            raise TypeError(f"starts must be a landscape_opt.hypotheses.Starts, got {type(self.starts).__name__}")
         if not all(callable(term) for term in self.extra_terms):
             raise TypeError("extra_terms must be functions (x, prediction) → (B,)")
 
@@ -105,12 +110,14 @@ class Inversion:
         """All targets, in pieces where the request limits the batch."""
         bundle, size = self.request.bundled(target), batches.size(target)
         starts = self._warm_x(target, size)
-        limits, piece = self.request.limits(), self.request.max_batch_size or max(1, size)
+        count, limits = self.request.num_hypotheses, self.request.limits()
+        piece = max(1, (self.request.max_batch_size or count * max(1, size)) // count)
         descents = []
         for rows in torch.arange(size).split(piece):
             x = None if starts is None else starts[rows.to(starts.device)]
             descents.append(self._descent(batches.rows(bundle, rows), x, limits))
-        found = Descent.joined(descents)
+        everything = Descent.joined(descents)
+        found, hypotheses = (everything, None) if count == 1 else self._ranked(everything, count)
         return InversionResult(
             x=self.landscape.layout.structured(found.x),
             z=found.z,
@@ -119,14 +126,51 @@ class Inversion:
             status=found.status,
             num_evaluations=found.num_evaluations,
             history=found.history,
+            hypotheses=hypotheses,
         )
+
+    def _ranked(self, found: Descent, count: int) -> tuple[Descent, Hypotheses]:
+        """The best answer of every target with the evaluations of all, and all of them in order."""
+        loss = torch.where(found.loss.isfinite(), found.loss, torch.inf).reshape(-1, count)
+        order = loss.argsort(dim=1, stable=True) + count * torch.arange(len(loss), device=loss.device)[:, None]
+        x, scale = found.x[order], float(self.landscape.in_use().move)
+        structured = self.landscape.layout.structured(x.flatten(0, 1))
+        hypotheses = Hypotheses(
+            x=batches.map_leaves(lambda part: part.unflatten(0, order.shape), structured),
+            loss=found.loss[order],
+            status=found.status[order],
+            num_evaluations=found.num_evaluations[order],
+            num_distinct=distinct(x, scale),
+            diversity=diversity(x),
+        )
+        best = found.rows(order[:, 0])
+        return replace(best, num_evaluations=found.num_evaluations[order].sum(1)), hypotheses
 
     def _descent(self, bundle: Any, warm_x: Tensor | None, limits: Limits) -> Descent:
         mapping, start = self.landscape.in_use(), self._start(bundle, warm_x)
+        if self.request.num_hypotheses > 1:
+            return self._several(mapping, bundle, start, limits)
         solver = self.solver(mapping, is_warm=warm_x is not None)
-        if self.request.restarts and self.z_optimizer is None and self.landscape.is_fitted and len(self.memory):
-            solver = Restarts(solver, self.solver(mapping, is_warm=True), self._look_up(mapping, bundle))
+        look_up = self._look_up(mapping, bundle)
+        if self.request.restarts and self.z_optimizer is None and look_up is not None:
+            solver = Restarts(solver, self.solver(mapping, is_warm=True), look_up)
         return descend(self.objective, solver, start, bundle, limits)
+
+    def _several(self, mapping: Mapping, bundle: Any, own: Start, limits: Limits) -> Descent:
+        """Descents from several starts for every target, in rows below one another."""
+        count, size = self.request.num_hypotheses, len(own.x)
+        # The global generator is seeded by the inverter here (law 5), so this one is too.
+        generator = torch.Generator().manual_seed(torch.initial_seed())
+        place = Place(self.landscape.layout, float(mapping.move), self._look_up(mapping, bundle), generator)
+        x = (self.request.starts or Remembered()).draw(own.x, count, place).flatten(0, 1)
+        again = torch.arange(size, device=x.device).repeat_interleave(count)
+        wide = own.rows(again)
+        if wide.target is not None:
+            # The target's features speak for the landscape's own start: the others are there for where it is wrong.
+            known = torch.ones_like(wide.target) if wide.known is None else wide.known
+            wide = replace(wide, known=torch.where((x == wide.x).all(1)[:, None], known, 0.0))
+        solver = Tournament(self.solver(mapping, is_warm=True), count)
+        return descend(self.objective, solver, replace(wide, x=x), batches.rows(bundle, again), limits)
 
     def _start(self, bundle: Any, warm_x: Tensor | None) -> Start:
         """Where to begin: where the user says, or where θ says."""
@@ -162,7 +206,9 @@ class Inversion:
         refine = self.request.refine
         if self.z_optimizer is not None:
             if is_warm and not mapping.reanchors:
-                raise ValueError(f"{type(mapping).__name__} begins at θ(0): a warm_start needs an anchored mapping")
+                raise ValueError(
+                    f"{type(mapping).__name__} begins at θ(0): a warm_start, or other hypotheses, need an anchored mapping"
+                )
             first = TorchOptim(mapping, self.z_optimizer)
             return HandOver(mapping, first) if refine else first
         if not self.landscape.is_fitted:
@@ -171,8 +217,9 @@ class Inversion:
             return HandOver(mapping, num_steps=0)
         return LandscapeStep(mapping) if refine is False else HandOver(mapping)
 
-    def _look_up(self, mapping: Mapping, bundle: Batch) -> StoredPoints:
-        assert mapping.spec is not None
+    def _look_up(self, mapping: Mapping, bundle: Batch) -> StoredPoints | None:
+        if mapping.spec is None or not self.landscape.is_fitted or len(self.memory) == 0:
+            return None
         terms = self.objective.terms
         return StoredPoints(
             self.memory, bundle, self.objective.loss_of, float(mapping.loss), mapping.spec.evaluation_cost,

@@ -19,6 +19,7 @@ from .batches import Batch
 from .calibration import calibrate
 from .checks import check_fitted, check_length_of_fit, check_parts
 from .guest import frozen, private_randomness
+from .hypotheses import Starts
 from .inversion import Inversion, Request, WarmStart
 from .landscape import LearnedLandscape
 from .layout import X
@@ -223,6 +224,8 @@ class LandscapeInverter:
         patience: int | None = None,
         max_seconds: float | None = None,
         max_batch_size: int | None = None,
+        num_hypotheses: int = 1,
+        starts: Starts | None = None,
         allow_unfitted: bool = False,
     ) -> InversionResult:
         """Find x with F(x) ≈ y for every target.
@@ -246,6 +249,10 @@ class LandscapeInverter:
             patience: a row has stalled when so many evaluations have not lowered its best loss by a thousandth.
             max_seconds: wall time after which the best so far is returned.
             max_batch_size: invert so many rows at a time; the answers are the same.
+            num_hypotheses: descend from so many starts for every target, give up the weaker half at 8, 16, 32, …
+                evaluations, and return all in ``result.hypotheses``; ``max_evaluations`` is then the budget of each.
+            starts: where hypotheses begin, one of those in ``landscape_opt.hypotheses``; None takes
+                :class:`~landscape_opt.hypotheses.Remembered`.
             allow_unfitted: run before any fit, as plain descent in X.
 
         Raises:
@@ -264,9 +271,22 @@ class LandscapeInverter:
             [1.5, 2.0]
         """
         request = Request(
-            max_evaluations, refine, restarts, warm_start, observed, tuple(extra_terms), bounds,
-            atol, rtol, target_loss, patience, max_seconds, max_batch_size,
-        )  # fmt: skip
+            max_evaluations,
+            refine=refine,
+            restarts=restarts,
+            warm_start=warm_start,
+            observed=observed,
+            extra_terms=tuple(extra_terms),
+            bounds=bounds,
+            atol=atol,
+            rtol=rtol,
+            target_loss=target_loss,
+            patience=patience,
+            max_seconds=max_seconds,
+            max_batch_size=max_batch_size,
+            num_hypotheses=num_hypotheses,
+            starts=starts,
+        )
         check_fitted(self.landscape.is_fitted, allow_unfitted)
         if self.landscape.is_fitted:
             self.landscape.check_fits(target)

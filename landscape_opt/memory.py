@@ -19,7 +19,7 @@ LossOf: TypeAlias = Callable[[Tensor, Any, Any], Tensor]
 NUM_START_LOSSES = 2048
 UNUSUAL = 0.9
 """Rows whose loss at the start is above this quantile of the fit's are looked up at once."""
-NUM_NEAREST, NUM_DIVERSE = 64, 8
+NUM_DIVERSE = 8
 SOLVED = 1e-10
 """Share of L₀ below which no other start is looked for."""
 MUCH_BETTER = 0.5
@@ -58,8 +58,8 @@ class LookUp(ABC):
     solved: float
 
     @abstractmethod
-    def candidates(self, rows: Tensor) -> Candidates:
-        """Points for these rows of the batch, the best first."""
+    def candidates(self, rows: Tensor, count: int = NUM_DIVERSE) -> Candidates:
+        """At most ``count`` points for these rows of the batch, the best first."""
 
 
 class Memory:
@@ -146,20 +146,23 @@ class Memory:
             return torch.inf
         return float(self.start_losses.quantile(UNUSUAL))
 
-    def nearest(self, target: Batch, loss_of: LossOf, num_compared: int | None = None) -> Candidates:
+    def nearest(
+        self, target: Batch, loss_of: LossOf, num_compared: int | None = None, count: int = NUM_DIVERSE
+    ) -> Candidates:
         """The best stored point of every target, and others that differ from it and from one another.
 
-        The lowest ``NUM_NEAREST`` losses are kept, and ``NUM_DIVERSE`` of those picked farthest first.
+        The points with the lowest losses are kept, eight times as many as asked for, and those picked farthest first.
 
         Args:
             target: a batch of B targets.
             loss_of: (x, prediction, target) → (rows,).
             num_compared: compare so many points alone; None compares all.
+            count: K at most.
         """
         x = self.x[:num_compared]
         losses = self._losses(target, loss_of, len(x))
-        near = losses.topk(min(NUM_NEAREST, len(x)), dim=1, largest=False)
-        picked = farthest_first(x[near.indices], min(NUM_DIVERSE, len(x)))
+        near = losses.topk(min(8 * count, len(x)), dim=1, largest=False)
+        picked = farthest_first(x[near.indices], min(count, len(x)))
         return Candidates(x[near.indices.gather(1, picked)], near.values.gather(1, picked))
 
     def _losses(self, target: Batch, loss_of: LossOf, num_compared: int) -> Tensor:
@@ -214,9 +217,9 @@ class StoredPoints(LookUp):
         self.solved = SOLVED * level
         self.num_compared = max(MIN_COMPARED, int(2.0 * evaluation_cost / (OPERATIONS * memory.num_elements)))
 
-    def candidates(self, rows: Tensor) -> Candidates:
+    def candidates(self, rows: Tensor, count: int = NUM_DIVERSE) -> Candidates:
         """The best and the most different of the points compared."""
-        return self.memory.nearest(batches.rows(self.target, rows), self.loss_of, self.num_compared)
+        return self.memory.nearest(batches.rows(self.target, rows), self.loss_of, self.num_compared, count)
 
 
 def farthest_first(points: Tensor, count: int) -> Tensor:

@@ -10,6 +10,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from .hypotheses import Hypotheses
+
 
 class Status(IntEnum):
     """How the inversion of one row ended. A failure inside a batch is a value, never an exception."""
@@ -22,6 +24,7 @@ class Status(IntEnum):
     NONFINITE = 5
     TIMEOUT = 6
     INTERRUPTED = 7
+    LEFT_BEHIND = 8
 
     @property
     def advice(self) -> str:
@@ -40,6 +43,7 @@ _ADVICE = {
     Status.NONFINITE: "the descent met a loss or gradient that is not finite; the best finite point is returned; "
     "a smaller learning rate helps",
     Status.TIMEOUT: "max_seconds ran out; the best point so far is returned",
+    Status.LEFT_BEHIND: "given up for better hypotheses of the same target",
     Status.INTERRUPTED: "interrupted by the user; the best point so far is returned",
 }
 
@@ -57,6 +61,10 @@ class InversionHistory:
     loss: Tensor
     best: Tensor
     in_x: Tensor
+
+    def rows(self, index: Tensor) -> Self:
+        """The rows that ``index`` picks."""
+        return type(self)(self.loss[:, index], self.best[:, index], self.in_x[:, index])
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -86,6 +94,8 @@ class InversionResult:
         status: one :class:`Status` per row, (B,) of integers.
         num_evaluations: evaluations of F spent on each row, (B,).
         history: losses along the way.
+        hypotheses: all answers where several were asked for; the fields above are then those of the best one, and
+            ``num_evaluations`` counts all.
     """
 
     x: Any
@@ -95,6 +105,7 @@ class InversionResult:
     status: Tensor
     num_evaluations: Tensor
     history: InversionHistory
+    hypotheses: Hypotheses | None = None
 
     @property
     def success(self) -> Tensor:

@@ -1,10 +1,12 @@
 """Per-sample methods behind one interface: propose a point, observe what F showed there."""
 
+from .backtracking import Backtracking
 from .handover import HandOver
 from .landscape import LandscapeStep
 from .lbfgs import LBFGS
 from .restarts import Restarts
 from .solver import Run, Solver, Start
 from .torch_optim import TorchOptim
+from .tournament import Tournament
 
-__all__ = ["LBFGS", "HandOver", "LandscapeStep", "Restarts", "Run", "Solver", "Start", "TorchOptim"]
+__all__ = ["LBFGS", "Backtracking", "HandOver", "LandscapeStep", "Restarts", "Run", "Solver", "Start", "TorchOptim", "Tournament"]

@@ -25,6 +25,11 @@ class Start:
     target: Tensor | None = None
     known: Tensor | None = None
 
+    def rows(self, index: Tensor) -> Start:
+        """The rows that ``index`` picks."""
+        told = self.context.rows(index)
+        return Start(self.x[index], told.target, told.known)
+
     @property
     def context(self) -> Context:
         """What a mapping is told before the first evaluation."""
