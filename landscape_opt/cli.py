@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = torch.get_num_threads()
     torch.set_num_threads(given.threads)
     try:
-        print(_demo(given) if given.command == "demo" else _linear(given), end="")
+        print({"demo": _demo, "linear": _linear, "zoo": _zoo, "hidden": _hidden}[given.command](given), end="")
     finally:
         torch.set_num_threads(before)
     return 0
@@ -43,6 +44,24 @@ def _linear(given: argparse.Namespace) -> str:
     return run_linear(linear(32, 1e3), given.seconds, progress=not given.silent).text
 
 
+def _zoo(given: argparse.Namespace) -> str:
+    from .benchmark.zoo import run_zoo
+
+    if given.quick:
+        return run_zoo(num_starts=2, max_evaluations=30, num_timed=4, progress=not given.silent).text
+    return run_zoo(progress=not given.silent).text
+
+
+def _hidden(given: argparse.Namespace) -> str:
+    from .benchmark.hidden import run_hidden
+    from .problems import digits
+
+    problem = digits()
+    if given.quick:
+        return run_hidden(replace(problem, test=problem.test[:32]), 3.0, (0, 1, 5), progress=not given.silent).text
+    return run_hidden(problem, given.seconds, progress=not given.silent).text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="landscape-opt", description="Invert differentiable models in a learned landscape."
@@ -54,7 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("landscape-demo.png"), help="the picture to write")
     linear = commands.add_parser("linear", help="the linear problem, where the best landscape is known")
     linear.add_argument("--seconds", type=_positive, default=60.0, help="of each of two fits (default: 60)")
-    for command in (demo, linear):
+    zoo = commands.add_parser("zoo", help="classic problems: the batched solvers beside SciPy, which takes one at a time")
+    hidden = commands.add_parser("hidden", help="digits of which half was not observed, with and without the memory")
+    hidden.add_argument("--seconds", type=_positive, default=80.0, help="of each of two fits (default: 80)")
+    for command in (demo, linear, zoo, hidden):
         command.add_argument("--quick", action="store_true", help="a few seconds, to see that all runs")
         command.add_argument("--threads", type=_count, default=2, help="of torch (default: 2)")
         command.add_argument("--silent", action="store_true", help="without progress bars")

@@ -27,8 +27,6 @@ MUCH_BETTER = 0.5
 MIN_COMPARED = 64
 OPERATIONS = 6
 """Multiply-adds that comparing one element of a prediction costs, in those of F: memory traffic, not arithmetic."""
-MAX_ELEMENTS = 2**22
-"""Elements of stored predictions that are compared at a time."""
 
 
 @dataclass(frozen=True)
@@ -166,19 +164,17 @@ class Memory:
         return Candidates(x[near.indices.gather(1, picked)], near.values.gather(1, picked))
 
     def _losses(self, target: Batch, loss_of: LossOf, num_compared: int) -> Tensor:
-        """(B, N): in pieces, so that a large image does not fill the machine."""
+        """(B, N), a target at a time: nothing is copied, and what is compared stays in the cache."""
         assert self.storage is not None
         x, stored = batches.map_leaves(lambda leaf: leaf[:num_compared], self.storage)
-        elements = sum(leaf.numel() for leaf in batches.leaves(stored))
-        at_a_time, parts = max(1, MAX_ELEMENTS // max(1, elements)), []
-        for rows in torch.arange(batches.size(target)).split(at_a_time):
-            again = torch.arange(num_compared).repeat(len(rows))
-            everything = batches.rows(stored, again)
-            repeated = batches.rows(target, rows.repeat_interleave(num_compared))
-            with torch.no_grad():
-                loss = loss_of(x[again], everything, repeated).reshape(len(rows), num_compared)
-            parts.append(torch.where(loss.isfinite(), loss, torch.inf))
-        return torch.cat(parts)
+
+        def against(row: int) -> Tensor:
+            same = batches.map_leaves(lambda leaf: leaf[row].expand(num_compared, *leaf.shape[1:]), target)
+            return loss_of(x, stored, same)
+
+        with torch.no_grad():
+            losses = torch.stack([against(row) for row in range(batches.size(target))])
+        return torch.where(losses.isfinite(), losses, torch.inf)
 
     def state_dict(self) -> State:
         """Everything that is remembered."""
