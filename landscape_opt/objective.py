@@ -12,6 +12,7 @@ from torch import Tensor
 from . import batches
 from .batches import Batch
 from .layout import Layout
+from .least_squares import LeastSquares
 from .terms import Terms, given_target, weighed
 
 LossFn: TypeAlias = Callable[[Any, Any], Tensor]
@@ -69,6 +70,19 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Jacobian:
+    """What products with vectors showed of the residuals r.
+
+    Attributes:
+        residual: r, (B, m).
+        matrix: ∂r/∂x, (B, m, d).
+    """
+
+    residual: Tensor
+    matrix: Tensor
+
+
+@dataclass(frozen=True)
 class Reading:
     """What one forward of F showed: loss (B,) and prediction."""
 
@@ -101,6 +115,7 @@ class Objective:
         self.given = given
         self.terms = Terms() if terms is None else terms
         self.num_evaluations = 0
+        self.num_residuals = 0  # of one sample, once they have been seen
 
     def evaluate(self, x: Tensor, target: Batch) -> Evaluation:
         """One evaluation of F: forward and backward at x (B, d). Losses are summed: rows never mix (law 1)."""
@@ -131,20 +146,64 @@ class Objective:
         return Reading(loss.detach(), batches.detached(prediction))
 
     def _forward(self, x: Tensor, target: Batch) -> tuple[Any, Tensor]:
-        structured = self.layout.structured(x)
+        prediction = self._prediction(x, target)
+        return prediction, self.loss_of(x, prediction, target)
+
+    def _prediction(self, x: Tensor, target: Batch) -> Any:
         extra = () if self.given is None else (self.given(given_target(target, self.terms.masked)),)
-        prediction = self.forward_model(structured, *extra)
+        prediction = self.forward_model(self.layout.structured(x), *extra)
         if (found := batches.size(prediction)) != x.shape[0]:
             raise ValueError(f"forward_model returned {found} rows for {x.shape[0]} rows of x; it must be batched")
-        return prediction, self.loss_of(x, prediction, target)
+        return prediction
 
     def loss_of(self, x: Tensor, prediction: Batch, target: Batch) -> Tensor:
         """L(prediction, target) and all further terms, (B,), where the prediction at x (B, d) is known."""
         compared = weighed(prediction, target) if self.terms.masked else (prediction, target)
-        loss = self._checked(self.loss_fn(*compared), x.shape[0]).to(x.dtype)
+        loss = self._checked(self._loss(*compared), x.shape[0]).to(x.dtype)
         for term in self.terms.extra:
             loss = loss + self._checked(term(self.layout.structured(x), prediction), x.shape[0], "an extra term").to(x.dtype)
         return loss
+
+    def _loss(self, prediction: Any, target: Any) -> Any:
+        if not isinstance(self.loss_fn, LeastSquares):
+            return self.loss_fn(prediction, target)
+        residual = self.loss_fn.residuals(prediction, target)
+        self.num_residuals = residual.shape[1]
+        return 0.5 * residual.square().sum(1)
+
+    @property
+    def jacobian_cost(self) -> int:
+        """Evaluations that the Jacobian of one sample is charged as: the products with vectors that it takes."""
+        return min(self.num_residuals, self.layout.dim)
+
+    def jacobian(self, x: Tensor, target: Batch) -> Jacobian:
+        """∂r/∂x at x (B, d), row by row of r, or column by column where x is smaller. F is never vmapped.
+
+        A column is J v, the derivative of u ↦ uᵀJ along v, so that reverse mode alone is asked of F.
+        """
+        if not isinstance(self.loss_fn, LeastSquares):
+            raise TypeError("this solver needs residuals: give loss_fn=LeastSquares(residual_fn)")
+        leaf = x.detach().requires_grad_(True)
+        with torch.enable_grad():
+            prediction = self._prediction(leaf, target)
+            compared = weighed(prediction, target) if self.terms.masked else (prediction, target)
+            residual = self.loss_fn.residuals(*compared)
+            by_rows = residual.shape[1] <= x.shape[1]
+            matrix = self._rows_of(residual, leaf) if by_rows else self._columns_of(residual, leaf)
+        self.num_evaluations += x.shape[0] * self.jacobian_cost
+        return Jacobian(residual.detach(), matrix.detach())
+
+    @staticmethod
+    def _rows_of(residual: Tensor, leaf: Tensor) -> Tensor:
+        rows = [torch.autograd.grad(part.sum(), leaf, retain_graph=True)[0] for part in residual.unbind(1)]
+        return torch.stack(rows, dim=1)
+
+    @staticmethod
+    def _columns_of(residual: Tensor, leaf: Tensor) -> Tensor:
+        u = torch.zeros_like(residual, requires_grad=True)
+        pulled = torch.autograd.grad(residual, leaf, u, create_graph=True)[0]
+        columns = [torch.autograd.grad(part.sum(), u, retain_graph=True)[0] for part in pulled.unbind(1)]
+        return torch.stack(columns, dim=2)
 
     def _flat_gradient(self, parts: list[Tensor], grads: tuple[Tensor | None, ...], x: Tensor) -> Tensor:
         filled = [torch.zeros_like(part) if grad is None else grad for part, grad in zip(parts, grads, strict=True)]

@@ -4,9 +4,23 @@ from .backtracking import Backtracking
 from .handover import HandOver
 from .landscape import LandscapeStep
 from .lbfgs import LBFGS
+from .levenberg_marquardt import LevenbergMarquardt
 from .restarts import Restarts
-from .solver import Run, Solver, Start
+from .solver import Run, Solver, Start, Wanted
 from .torch_optim import TorchOptim
 from .tournament import Tournament
 
-__all__ = ["LBFGS", "Backtracking", "HandOver", "LandscapeStep", "Restarts", "Run", "Solver", "Start", "TorchOptim", "Tournament"]
+__all__ = [
+    "LBFGS",
+    "Backtracking",
+    "HandOver",
+    "LandscapeStep",
+    "LevenbergMarquardt",
+    "Restarts",
+    "Run",
+    "Solver",
+    "Start",
+    "TorchOptim",
+    "Tournament",
+    "Wanted",
+]

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from ..mappings.context import Context
 from ..mappings.mapping import Mapping
-from ..objective import Evaluation
+from ..objective import Evaluation, Jacobian
 from .landscape import LandscapeStep
 from .lbfgs import LBFGS
-from .solver import Run, Solver, Start
+from .solver import Run, Solver, Start, Wanted
 
 
 class HandOver(Solver):
@@ -26,12 +26,20 @@ class HandOver(Solver):
         first: what moves z; None takes the landscape step.
         num_steps: of it before the hand-over.
         memory: of L-BFGS.
+        second: what moves x afterwards; None takes L-BFGS with the learned metric.
     """
 
-    def __init__(self, mapping: Mapping, first: Solver | None = None, num_steps: int = 3, memory: int = 10) -> None:
+    def __init__(
+        self,
+        mapping: Mapping,
+        first: Solver | None = None,
+        num_steps: int = 3,
+        memory: int = 10,
+        second: Solver | None = None,
+    ) -> None:
         if num_steps < 0:
             raise ValueError(f"num_steps must not be negative, got {num_steps}")
-        self.mapping, self.num_steps, self.memory = mapping, num_steps, memory
+        self.mapping, self.num_steps, self.memory, self.second = mapping, num_steps, memory, second
         self.first = LandscapeStep(mapping) if first is None else first
 
     def start(self, start: Start) -> HandOverRun:
@@ -83,14 +91,25 @@ class HandOverRun(Run):
         self.best = None if self.best is None else self.best.rows(index)
         self.seen = [evaluation.rows(index) for evaluation in self.seen]
 
+    @property
+    def wanted(self) -> Wanted | None:
+        """What the phase that is on asks for."""
+        return self.run.wanted
+
+    def take(self, jacobian: Jacobian) -> None:
+        """For the phase that is on."""
+        self.run.take(jacobian)
+
     def verdict(self) -> Tensor | None:
         """Rows in the learned space never stall: they hand over."""
         return self.run.verdict()
 
     def _hand_over(self, best: Evaluation) -> None:
-        mapping = self.settings.mapping
+        mapping, solver = self.settings.mapping, self.settings.second
         z = torch.zeros_like(self.best_z) if mapping.reanchors else self.best_z
-        metric = mapping.metric(z, Context(self.told.target, self.told.known, best))
-        self.run = LBFGS(self.settings.memory, metric=metric, pairs=tuple(self.seen)).start(Start(best.x))
+        if solver is None:
+            metric = mapping.metric(z, Context(self.told.target, self.told.known, best))
+            solver = LBFGS(self.settings.memory, metric=metric, pairs=tuple(self.seen))
+        self.run = solver.start(Start(best.x))
         self.run.observe(best)
         self.in_x, self.seen = True, []

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ..memory import LookUp
-from ..objective import Evaluation
+from ..objective import Evaluation, Jacobian
 from ..results import Status
-from .solver import Run, Solver, Start
+from .solver import Run, Solver, Start, Wanted
 
 PATIENCE = 8
 """Evaluations between two looks at a row, counted from the start, whatever the budget is (law 4)."""
@@ -148,6 +148,25 @@ class RestartsRun(Run):
             x[attempt.positions] = attempt.run.propose() if attempt.fresh_x is None else attempt.fresh_x
         self.z = self._joined_z()
         return x
+
+    @property
+    def wanted(self) -> Wanted | None:
+        """What the attempts ask for, one after the other."""
+        asked = [(attempt, attempt.run.wanted) for attempt in self.attempts if attempt.fresh_x is None]
+        several = [Wanted(attempt.positions[one.positions], one.x) for attempt, one in asked if one is not None]
+        if not several:
+            return None
+        return Wanted(torch.cat([one.positions for one in several]), torch.cat([one.x for one in several]))
+
+    def take(self, jacobian: Jacobian) -> None:
+        """To every attempt its own."""
+        begin = 0
+        for attempt in self.attempts:
+            one = attempt.run.wanted if attempt.fresh_x is None else None
+            if one is not None:
+                part = slice(begin, begin + len(one.positions))
+                attempt.run.take(Jacobian(jacobian.residual[part], jacobian.matrix[part]))
+                begin = part.stop
 
     def _joined_z(self) -> Tensor | None:
         if self.z is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..mappings.context import Context
-from ..objective import Evaluation
+from ..objective import Evaluation, Jacobian
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,19 @@ class Start:
         return Context(self.target, self.known)
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Rows whose Jacobian a method asks for.
+
+    Attributes:
+        positions: in the batch, (b,).
+        x: where, (b, d).
+    """
+
+    positions: Tensor
+    x: Tensor
+
+
 class Solver(ABC):
     """Settings of a per-sample method; :meth:`start` begins a run on a batch."""
 
@@ -54,6 +67,15 @@ class Run(ABC):
 
     z: Tensor | None = None
     in_x: bool | Tensor = True
+
+    @property
+    def wanted(self) -> Wanted | None:
+        """The Jacobians that this method needs before it can propose; None for those that need gradients alone."""
+        return None
+
+    def take(self, jacobian: Jacobian) -> None:
+        """The Jacobians asked for, in the order of ``wanted``."""
+        raise NotImplementedError(f"{type(self).__name__} has not asked for a Jacobian")
 
     @abstractmethod
     def observe(self, evaluation: Evaluation) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..objective import Evaluation
+from ..objective import Evaluation, Jacobian
 from ..results import Status
-from .solver import Run, Solver, Start
+from .solver import Run, Solver, Start, Wanted
 
 FIRST_ROUND = 8
 """Evaluations before the first half is given up; the rounds double (Jamieson & Talwalkar 2016)."""
@@ -78,6 +78,15 @@ class TournamentRun(Run):
     def propose(self) -> Tensor:
         """As the solver does."""
         return self.run.propose()
+
+    @property
+    def wanted(self) -> Wanted | None:
+        """As the solver does."""
+        return self.run.wanted
+
+    def take(self, jacobian: Jacobian) -> None:
+        """For the solver."""
+        self.run.take(jacobian)
 
     def keep(self, index: Tensor) -> None:
         """Go on with these rows."""
