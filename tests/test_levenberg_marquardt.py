@@ -1,0 +1,142 @@
+"""Levenberg–Marquardt: against closed forms, SciPy and the count of products with vectors."""
+
+from __future__ import annotations
+
+import laws
+import numpy as np
+import pytest
+import scipy.optimize
+import strategies as given_by
+import torch
+from hypothesis import given
+from strategies import KINDS, case, squares
+
+from landscape_opt import LandscapeInverter, LearnedLandscape, LeastSquares, Status
+from landscape_opt.layout import Layout
+from landscape_opt.objective import Objective
+from landscape_opt.problems.zoo import zoo
+from landscape_opt.solvers import LevenbergMarquardt
+
+F64 = torch.float64
+difference = LeastSquares(lambda prediction, target: prediction - target)
+RESIDUAL_PROBLEMS = zoo(num_starts=6)
+
+
+def inverter(forward_model, x_init, fit_targets=None):
+    made = LandscapeInverter(LearnedLandscape(forward_model, x_init), difference)
+    return made if fit_targets is None else made.fit(fit_targets, num_rounds=4, progress=False)
+
+
+def solve(forward_model, x, target, budget, **options):
+    plain = inverter(forward_model, torch.zeros_like(x[0]))
+    settings = {"solver": LevenbergMarquardt(), "warm_start": x, "allow_unfitted": True} | options
+    return plain.invert(target, budget, **settings)
+
+
+def test_a_linear_problem_takes_one_iteration():
+    matrix = torch.randn(7, 4, generator=given_by.seeded(1), dtype=F64)
+    y = torch.randn(5, 7, generator=given_by.seeded(2), dtype=F64)
+    result = solve(lambda x: x @ matrix.T, torch.zeros(5, 4, dtype=F64), y, 6, solver=LevenbergMarquardt(1e-12))
+    assert torch.allclose(result.x, torch.linalg.lstsq(matrix, y.T).solution.T, atol=1e-8)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3)])
+def test_the_jacobian_is_that_of_autograd(shape):
+    num_residuals, dim = shape
+    matrix = torch.randn(num_residuals, dim, generator=given_by.seeded(3), dtype=F64)
+    x = torch.randn(4, dim, generator=given_by.seeded(4), dtype=F64)
+    objective = Objective(lambda x: torch.sin(x @ matrix.T), difference, Layout(x[0]))
+    y = torch.zeros(4, num_residuals, dtype=F64)
+    objective.evaluate(x, y)
+    found = objective.jacobian(x, y)
+    expected = torch.stack([torch.autograd.functional.jacobian(lambda row: torch.sin(matrix @ row), row) for row in x])
+    assert torch.allclose(found.matrix, expected)
+    assert objective.num_evaluations == 4 * (1 + min(shape))
+
+
+@pytest.mark.parametrize("problem", RESIDUAL_PROBLEMS, ids=lambda problem: problem.name)
+def test_rows_converge_where_scipy_converges(problem):
+    result = solve(problem.residuals, problem.starts, problem.targets, 2000)
+    ours = problem.solved(result.loss)
+
+    def residuals(point):
+        return problem.residuals(torch.as_tensor(point, dtype=F64)[None])[0].numpy()
+
+    for row, start in enumerate(problem.starts):
+        method = "lm" if problem.targets.shape[1] >= len(start) else "trf"
+        oracle = scipy.optimize.least_squares(residuals, start.numpy(), method=method, max_nfev=2000)
+        theirs = problem.solved(torch.full((len(ours),), oracle.cost, dtype=F64))[row]
+        assert ours[row] or not theirs, f"row {row}: {float(result.loss[row]):.3g}, SciPy {oracle.cost:.3g}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(seed=given_by.target_seeds)
+def test_the_laws_hold_after_the_hand_over_too(kind, seed):
+    problem, y = case(kind, F64), case(kind, F64).targets(4, seed)
+    fitted = _fitted(kind)
+
+    def invert(batch, budget=30):
+        return fitted.invert(batch, budget, solver=LevenbergMarquardt())
+
+    laws.rows_do_not_mix(invert, y)
+    result = invert(y)
+    laws.loss_is_honest(result, squares(problem_prediction(problem, result.x), y), 1e-12)
+    assert (result.num_evaluations <= 30).all()
+    counter = given_by.Counter()
+    handle = problem.forward_model.register_forward_hook(counter)
+    try:
+        spent = int(invert(y).num_evaluations.max())
+    finally:
+        handle.remove()
+    assert counter.calls <= spent + 1 + len(y)  # rows run out at different times, each with one reading
+    before = None
+    for budget in range(0, 24, 3):
+        loss = invert(y, budget).loss
+        assert before is None or (loss <= before * (1 + 1e-12)).all()
+        before = loss
+
+
+def problem_prediction(problem, x):
+    import copy
+
+    with torch.no_grad():
+        return copy.deepcopy(problem.forward_model).eval()(x)
+
+
+_FITTED: dict = {}
+
+
+def _fitted(kind):
+    if kind not in _FITTED:
+        problem = case(kind, F64)
+        made = LandscapeInverter(LearnedLandscape(problem.forward_model, problem.x_init), difference, batch_size=32)
+        _FITTED[kind] = made.fit(problem.targets(64, 3), num_rounds=3, progress=False)
+    return _FITTED[kind]
+
+
+def test_bounds_and_bad_points():
+    y = torch.tensor([[3.0, 0.5], [-3.0, 0.2]], dtype=F64)
+    result = solve(lambda x: x, torch.zeros(2, 2, dtype=F64), y, 40, bounds=(-1.0, 1.0))
+    assert torch.allclose(result.x, y.clamp(-1.0, 1.0), atol=1e-8)
+    walled = solve(lambda x: torch.where(x > 2.0, torch.nan, x.square()), torch.ones(1, 1, dtype=F64),
+                   torch.full((1, 1), 3.9, dtype=F64), 60)  # fmt: skip
+    assert float(walled.loss[0]) < 1e-8
+    stuck = solve(lambda x: x.abs() + 1.0, torch.full((1, 1), 1e-9, dtype=F64), torch.zeros(1, 1, dtype=F64), 400)
+    assert stuck.statuses()[0] in (Status.STALLED, Status.NO_GRADIENT)
+
+
+def test_errors():
+    plain = LandscapeInverter(LearnedLandscape(lambda x: x, torch.zeros(2)), squares)
+    with pytest.raises(TypeError, match="LeastSquares"):
+        plain.invert(torch.ones(2, 2), 9, solver=LevenbergMarquardt(), allow_unfitted=True)
+    with pytest.raises(TypeError, match="Solver, got str"):
+        plain.invert(torch.ones(2, 2), 9, solver="lm", allow_unfitted=True)
+    with pytest.raises(ValueError, match="refine=False"):
+        plain.invert(torch.ones(2, 2), 9, solver=LevenbergMarquardt(), refine=False, allow_unfitted=True)
+    with pytest.raises(ValueError, match="damping must be positive, got 0"):
+        LevenbergMarquardt(0.0)
+    with pytest.raises(TypeError, match="residual_fn must be a function"):
+        LeastSquares("mse")
+    with pytest.raises(TypeError, match="must return a Tensor of shape"):
+        LeastSquares(lambda p, t: (p - t).sum())(torch.ones(2), torch.ones(2))
+    assert np.isfinite(float(difference(torch.ones(1, 2), torch.zeros(1, 2))))
