@@ -10,15 +10,14 @@ from torch import Tensor
 from ..mappings.mapping import Metric
 from ..objective import Evaluation
 from ..results import Status
+from .line_search import LineSearch, Point
 from .solver import Run, Solver, Start
 
-SUFFICIENT_DECREASE = 1e-4
-MAX_BACKTRACKS = 12
 MIN_CURVATURE = 1e-10
 
 
 class LBFGS(Solver):
-    """Limited-memory BFGS in X with Armijo backtracking (Nocedal & Wright 2006, algorithms 7.4 and 3.1).
+    """Limited-memory BFGS in X with a line search (Nocedal & Wright 2006, algorithm 7.4 and section 3.1).
 
     Every trial point of the line search is one evaluation. A row whose search fails drops its memory, but for the
     newest pair, whose scale it keeps, and follows the gradient (in the metric); if that fails too it has stalled.
@@ -92,77 +91,56 @@ class LBFGSRun(Run):
             self.memory.push(after.x - before.x, after.grad_x - before.grad_x, everyone)
         self.rows = torch.arange(len(start.x), device=start.x.device)  # rows of the metric that are still here
         self.num_at_start = len(start.x)
-        self.at: Evaluation | None = None
-        self.direction = torch.zeros_like(start.x)
-        self.slope = start.x.new_zeros(len(start.x))
-        self.length = start.x.new_ones(len(start.x))
-        self.backtracks = torch.zeros(len(start.x), dtype=torch.long, device=start.x.device)
-        self.failures = torch.zeros_like(self.backtracks)
+        self.search: LineSearch | None = None
+        self.failures = torch.zeros_like(self.rows)
+
+    @property
+    def at(self) -> Point:
+        """The best point of every row with sufficient decrease."""
+        assert self.search is not None
+        return self.search.at
 
     def observe(self, evaluation: Evaluation) -> None:
-        """Accept the rows with sufficient decrease and turn; shorten the step of the others."""
-        evaluation = evaluation.without_prediction()
-        if self.at is None:
-            self.at = evaluation
-            self._turn(torch.ones_like(self.backtracks, dtype=torch.bool))
+        """Turn the rows whose line search has ended; the others go on along theirs."""
+        if self.search is None:
+            self.search = LineSearch(evaluation)
+            self._turn(self.search, torch.ones_like(self.rows, dtype=torch.bool))
             return
-        at = self.at
-        wanted = at.loss + SUFFICIENT_DECREASE * self.length * self.slope
-        # Strictly lower as well: where the decrease asked for is below rounding, equal losses would go on for ever.
-        accepted = evaluation.finite & (evaluation.loss <= wanted) & (evaluation.loss < at.loss) & (self.slope < 0)
-        self.memory.push(evaluation.x - at.x, evaluation.grad_x - at.grad_x, accepted)
-        self._backtrack(evaluation, ~accepted)
-        self.at = evaluation.where(accepted, at)
-        failed = ~accepted & (self.backtracks > MAX_BACKTRACKS)
-        self.memory.forget(failed)
-        self.failures = torch.where(accepted, torch.zeros_like(self.failures), self.failures + failed.long())
-        self._turn(accepted | failed)
+        search, judged = self.search, self.search.observe(evaluation)
+        self.memory.push(search.at.x - search.origin.x, search.at.grad_x - search.origin.grad_x, judged.done)
+        self.memory.forget(judged.failed)
+        self.failures = torch.where(judged.done, torch.zeros_like(self.failures), self.failures + judged.failed.long())
+        self._turn(search, judged.done | judged.failed)
 
     def propose(self) -> Tensor:
         """x + t p."""
-        assert self.at is not None
-        return self.at.x + self.length[:, None] * self.direction
+        assert self.search is not None
+        return self.search.propose()
 
     def verdict(self) -> Tensor:
-        """STALLED where the search failed along the gradient too."""
-        return torch.where(self.failures > 1, Status.STALLED, Status.MAX_EVALUATIONS)
+        """STALLED where the search failed along the gradient too, NONFINITE where F is not finite along it."""
+        assert self.search is not None
+        ended = torch.where(self.failures > 1, Status.STALLED, Status.MAX_EVALUATIONS)
+        return torch.where(self.search.walled_in, Status.NONFINITE, ended)
 
     def keep(self, index: Tensor) -> None:
         """Go on with these rows."""
         self.memory.keep(index)
-        self.at = None if self.at is None else self.at.rows(index)
-        for name in ("rows", "direction", "slope", "length", "backtracks", "failures"):
-            setattr(self, name, getattr(self, name)[index])
+        self.rows, self.failures = self.rows[index], self.failures[index]
+        if self.search is not None:
+            self.search.keep(index)
 
-    def _backtrack(self, trial: Evaluation, rejected: Tensor) -> None:
-        """The minimum of the parabola through both losses and the slope, kept within [0.1, 0.5] of the step."""
-        assert self.at is not None
-        excess = trial.loss - self.at.loss - self.length * self.slope
-        parabola = -self.slope * self.length.square() / (2.0 * excess)
-        shorter = torch.where(parabola.isfinite(), parabola, 0.1 * self.length)
-        shorter = torch.maximum(torch.minimum(shorter, 0.5 * self.length), 0.1 * self.length)
-        self.length = torch.where(rejected, shorter, self.length)
-        self.backtracks = torch.where(rejected, self.backtracks + 1, torch.zeros_like(self.backtracks))
-
-    def _turn(self, rows: Tensor) -> None:
+    def _turn(self, search: LineSearch, rows: Tensor) -> None:
         """New search directions for these rows."""
-        assert self.at is not None
-        gradient = self.at.grad_x
+        gradient = search.at.grad_x
         quasi_newton = -self._inverse_hessian(gradient)
-        slope = (quasi_newton * gradient).sum(1)
-        usable = (slope < 0) & quasi_newton.isfinite().all(1) & (self.failures == 0)
-        plain = -self._initial(gradient)
-        direction = torch.where(usable[:, None], quasi_newton, plain)
-        self.direction = torch.where(rows[:, None], direction, self.direction)
-        self.slope = torch.where(rows, (self.direction * gradient).sum(1), self.slope)
-        self.length = torch.where(rows, torch.ones_like(self.length), self.length)
-        self.backtracks = torch.where(rows, torch.zeros_like(self.backtracks), self.backtracks)
+        usable = ((quasi_newton * gradient).sum(1) < 0) & quasi_newton.isfinite().all(1) & (self.failures == 0)
+        search.begin(rows, torch.where(usable[:, None], quasi_newton, -self._initial(gradient)))
 
     def _plain_step(self) -> Tensor:
         """Step along the gradient before anything is known of the curvature, (B, 1)."""
-        assert self.at is not None
         if self.first_step is not None:
-            return torch.full_like(self.slope, self.first_step)[:, None]
+            return torch.full_like(self.at.loss, self.first_step)[:, None]
         size: Tensor = self.at.grad_x.norm(dim=1, keepdim=True)
         return 1.0 / size.clamp_min(torch.finfo(size.dtype).tiny)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from ..memory import LookUp
-from ..objective import Evaluation, Jacobian
+from ..objective import Evaluation
 from ..results import Status
-from .solver import Run, Solver, Start, Wanted
+from .solver import Solver, Start
+from .together import Together
 
 PATIENCE = 8
 """Evaluations between two looks at a row, counted from the start, whatever the budget is (law 4)."""
@@ -38,24 +37,14 @@ class Restarts(Solver):
         return RestartsRun(self, start)
 
 
-@dataclass
-class _Attempt:
-    """Rows that started together: where they stand in the batch, and their run. A fresh one has not been evaluated."""
-
-    positions: Tensor
-    run: Run
-    fresh_x: Tensor | None
-
-
-class RestartsRun(Run):
+class RestartsRun(Together):
     """The state of a descent with several attempts at a time."""
 
     def __init__(self, settings: Restarts, start: Start) -> None:
+        super().__init__(settings.first.start(start), start.x)
         size, like = len(start.x), start.x
         self.settings = settings
-        self.rows = torch.arange(size, device=like.device)  # of the batch that was started
-        self.attempts = [_Attempt(self.rows, settings.first.start(start), None)]
-        self.z = self.attempts[0].run.z
+        self.rows = start.ids  # of the batch that candidates are looked up for
         self.best = like.new_full((size,), torch.inf)  # over all attempts
         self.best_x = like.clone()
         self.lately = self.best.clone()  # best of this attempt
@@ -65,22 +54,10 @@ class RestartsRun(Run):
         self.ended = torch.full_like(self.rows, int(Status.MAX_EVALUATIONS))
         self.num_seen = 0
 
-    @property
-    def in_x(self) -> Tensor:  # type: ignore[override]  # attempts are in different phases
-        """Rows that are moved in X, (B,)."""
-        where = torch.zeros_like(self.rows, dtype=torch.bool)
-        for attempt in self.attempts:
-            where[attempt.positions] = attempt.run.in_x
-        return where
-
     def observe(self, evaluation: Evaluation) -> None:
         """Pass the rows to their runs, and move those that need another start."""
-        self.ended = torch.full_like(self.rows, int(Status.MAX_EVALUATIONS))
-        for attempt in self.attempts:
-            attempt.run.observe(evaluation.rows(attempt.positions))
-            attempt.fresh_x = None
-            if (verdict := attempt.run.verdict()) is not None:
-                self.ended[attempt.positions] = verdict.to(self.ended)
+        super().observe(evaluation)
+        self.ended = super().verdict()
         better = evaluation.finite & (evaluation.loss < self.best)
         self.best = torch.where(better, evaluation.loss, self.best)
         self.best_x = torch.where(better[:, None], evaluation.x, self.best_x)
@@ -107,8 +84,7 @@ class RestartsRun(Run):
         if not going:
             return
         moved, start = torch.tensor(list(going), device=self.rows.device), torch.stack(list(going.values()))
-        self._leave(moved)
-        self.attempts.append(_Attempt(moved, self.settings.again.start(Start(start)), start))
+        self.begin(moved, self.settings.again.start(Start(start)), start)
         self.ended[moved] = Status.MAX_EVALUATIONS
         self.lately[moved] = self.before[moved] = torch.inf
 
@@ -130,64 +106,9 @@ class RestartsRun(Run):
         self.next[position] += 1
         return points[number] if number < len(points) else self.best_x[position]
 
-    def _leave(self, moved: Tensor) -> None:
-        """Take rows out of the attempts that they were in."""
-        staying = torch.ones_like(self.rows, dtype=torch.bool)
-        staying[moved] = False
-        for attempt in self.attempts:
-            kept = staying[attempt.positions]
-            if not bool(kept.all()):
-                attempt.run.keep(kept.nonzero()[:, 0])
-                attempt.positions = attempt.positions[kept]
-        self.attempts = [attempt for attempt in self.attempts if len(attempt.positions)]
-
-    def propose(self) -> Tensor:
-        """The next point of every attempt."""
-        x = torch.empty_like(self.best_x)
-        for attempt in self.attempts:
-            x[attempt.positions] = attempt.run.propose() if attempt.fresh_x is None else attempt.fresh_x
-        self.z = self._joined_z()
-        return x
-
-    @property
-    def wanted(self) -> Wanted | None:
-        """What the attempts ask for, one after the other."""
-        asked = [(attempt, attempt.run.wanted) for attempt in self.attempts if attempt.fresh_x is None]
-        several = [Wanted(attempt.positions[one.positions], one.x) for attempt, one in asked if one is not None]
-        if not several:
-            return None
-        return Wanted(torch.cat([one.positions for one in several]), torch.cat([one.x for one in several]))
-
-    def take(self, jacobian: Jacobian) -> None:
-        """To every attempt its own."""
-        begin = 0
-        for attempt in self.attempts:
-            one = attempt.run.wanted if attempt.fresh_x is None else None
-            if one is not None:
-                part = slice(begin, begin + len(one.positions))
-                attempt.run.take(Jacobian(jacobian.residual[part], jacobian.matrix[part]))
-                begin = part.stop
-
-    def _joined_z(self) -> Tensor | None:
-        if self.z is None:
-            return None
-        z = self.z.new_zeros(len(self.rows), self.z.shape[1])
-        for attempt in self.attempts:
-            if attempt.run.z is not None:
-                z[attempt.positions] = attempt.run.z
-        return z
-
     def keep(self, index: Tensor) -> None:
         """Go on with these rows."""
-        place = torch.full_like(self.rows, -1)
-        place[index] = torch.arange(len(index), device=index.device)
-        for attempt in self.attempts:
-            staying = place[attempt.positions] >= 0
-            attempt.run.keep(staying.nonzero()[:, 0])
-            attempt.fresh_x = None if attempt.fresh_x is None else attempt.fresh_x[staying]
-            attempt.positions = place[attempt.positions[staying]]
-        self.attempts = [attempt for attempt in self.attempts if len(attempt.positions)]
-        self.z = None if self.z is None else self.z[index]
+        super().keep(index)
         for name in ("rows", "best", "best_x", "lately", "before", "next", "ended"):
             setattr(self, name, getattr(self, name)[index])
 

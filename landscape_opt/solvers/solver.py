@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..mappings.context import Context
@@ -19,16 +20,23 @@ class Start:
         x: (B, d), flat.
         target: features of the targets for the mapping, (B, m), or None.
         known: those that are to be believed, (B, m) of 0 and 1; None believes all.
+        row_ids: which rows of the whole batch of targets these are, (B,); None: all of them, in order.
     """
 
     x: Tensor
     target: Tensor | None = None
     known: Tensor | None = None
+    row_ids: Tensor | None = None
+
+    @property
+    def ids(self) -> Tensor:
+        """Which rows of the whole batch of targets these are, (B,)."""
+        return torch.arange(len(self.x), device=self.x.device) if self.row_ids is None else self.row_ids
 
     def rows(self, index: Tensor) -> Start:
         """The rows that ``index`` picks."""
         told = self.context.rows(index)
-        return Start(self.x[index], told.target, told.known)
+        return Start(self.x[index], told.target, told.known, self.ids[index])
 
     @property
     def context(self) -> Context:
