@@ -10,17 +10,21 @@ result.x, result.loss, result.status, result.num_evaluations, result.history
 """
 
 from .checkpoint import CheckpointError
+from .differentiable import Differentiable
 from .inverter import LandscapeInverter
 from .landscape import LearnedLandscape
+from .least_squares import LeastSquares
 from .memory import Memory
 from .results import InversionHistory, InversionResult, RoundRecord, Status
 
 __all__ = [
     "CheckpointError",
+    "Differentiable",
     "InversionHistory",
     "InversionResult",
     "LandscapeInverter",
     "LearnedLandscape",
+    "LeastSquares",
     "Memory",
     "RoundRecord",
     "Status",

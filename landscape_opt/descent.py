@@ -6,13 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+import torch
 from torch import Tensor
 
 from . import batches
 from .batches import Batch
 from .objective import Evaluation, Objective
 from .results import Status
-from .solvers.solver import Run, Solver, Start
+from .solvers.solver import Solver, Start
+from .solvers.together import Together
 from .track import Descent, Limits, Track
 
 __all__ = ["Descent", "Limits", "Observer", "Visit", "descend"]
@@ -49,63 +51,93 @@ def descend(
     """Move every row from its start by the solver's proposals, and return the best point of each.
 
     One pass of the loop is one evaluation of F per row, whatever the solver does with it, and more where it asks for a
-    Jacobian. Finished rows leave the batch. Ctrl-C and the deadline keep the best so far.
+    Jacobian. Finished rows leave the batch, and waiting ones take their place. Ctrl-C and the deadline keep the best so
+    far.
     """
     start = replace(start, x=objective.terms.feasible(start.x))
-    run = solver.start(start)
-    track, x, step = Track(start, run, limits), start.x, 0
+    loop, step = _Loop(objective, solver, start, target, limits), 0
     try:
-        while True:
-            x, target = _without_spent(objective, run, track, x, target)
-            if track.is_over():
-                break
-            evaluation = objective.evaluate(x, target)
-            run_z = run.z
-            track.take(evaluation, run_z, run.in_x)
-            run.observe(evaluation)
+        while loop.has_rows():
+            evaluation = objective.evaluate(loop.x, loop.target)
+            z, rows = loop.run.z, loop.track.rows
+            loop.track.take(evaluation, z, loop.run.in_x)
+            loop.run.observe(evaluation)
             if observer is not None:
-                observer(Visit(step, track.rows, run_z, evaluation))
-            target = _gone_on(track.judge(evaluation, run.verdict()), run, target)
-            target = _with_jacobians(objective, run, track, target)
-            if track.is_over():
-                break
-            x, step = objective.terms.feasible(run.propose()), step + 1
+                observer(Visit(step, rows, z, evaluation))
+            loop.keep(loop.track.judge(evaluation, loop.run.verdict()))
+            loop.give_jacobians()
+            if not loop.track.is_idle():
+                loop.x = objective.terms.feasible(loop.run.propose())
+            step += 1
     except KeyboardInterrupt:
-        if track.prediction is None:
+        if loop.track.prediction is None:
             raise
-        track.stop(Status.INTERRUPTED)
-    return track.descent()
+        loop.track.stop(Status.INTERRUPTED)
+    return loop.track.descent()
 
 
-def _without_spent(objective: Objective, run: Run, track: Track, x: Tensor, target: Batch) -> tuple[Tensor, Batch]:
-    """Read the last point of the rows whose budget is spent; the points and targets of the others."""
-    spent = track.spent.nonzero()[:, 0]
-    if len(spent) == 0:
-        return x, target
-    reading = objective.read(x[spent], batches.rows(target, spent))
-    z, in_x = run.z, run.in_x
-    going = track.finish(
-        spent, x[spent], reading, None if z is None else z[spent], in_x[spent] if isinstance(in_x, Tensor) else in_x
-    )
-    if going is None or len(going) == 0:
-        return x, target
-    return x[going], _gone_on(going, run, target)
+class _Loop:
+    """The rows that are moving: their run, their points and their targets."""
 
+    def __init__(self, objective: Objective, solver: Solver, start: Start, target: Batch, limits: Limits) -> None:
+        self.objective, self.solver, self.start, self.all_targets = objective, solver, start, target
+        self.limit = min(limits.max_active or len(start.x), len(start.x))
+        self.waiting = torch.arange(self.limit, len(start.x), device=start.x.device)
+        first = start if len(self.waiting) == 0 else start.rows(torch.arange(self.limit, device=start.x.device))
+        self.x, self.target = first.x, target if first is start else batches.rows(target, first.ids)
+        self.run = solver.start(first) if first is start else Together(solver.start(first), first.x)
+        self.track = Track(start, self.run.z, self.limit, limits)
 
-def _gone_on(going: Tensor | None, run: Run, target: Batch) -> Batch:
-    """The targets of the rows that go on; None is all of them."""
-    if going is None or len(going) == 0:
-        return target
-    run.keep(going)
-    rows: Batch = batches.rows(target, going)
-    return rows
+    def has_rows(self) -> bool:
+        """Read the rows whose budget is spent, and fill up from those that wait, until there is one to evaluate."""
+        while True:
+            self._read_spent()
+            self._admit()
+            if self.track.is_idle():
+                return False
+            if not bool(self.track.spent.any()):
+                return True
 
+    def keep(self, going: Tensor | None) -> None:
+        """Go on with the rows at these positions; None is all of them."""
+        if going is None:
+            return
+        self.x = self.x[going]
+        if len(going):  # a run is never left without rows: it is done with, or replaced
+            self.run.keep(going)
+            self.target = batches.rows(self.target, going)
 
-def _with_jacobians(objective: Objective, run: Run, track: Track, target: Batch) -> Batch:
-    """Give the solver the Jacobians that it asks for, where the budget allows; other rows that ask end here."""
-    if track.is_over() or (wanted := run.wanted) is None:
-        return target
-    target = _gone_on(track.charge(wanted.positions, objective.jacobian_cost), run, target)
-    if not track.is_over() and (wanted := run.wanted) is not None:
-        run.take(objective.jacobian(wanted.x, batches.rows(target, wanted.positions)))
-    return target
+    def give_jacobians(self) -> None:
+        """Give the solver the Jacobians that it asks for, where the budget allows; other rows that ask end here."""
+        if self.track.is_idle() or (wanted := self.run.wanted) is None:
+            return
+        self.keep(self.track.charge(wanted.positions, self.objective.jacobian_cost))
+        if not self.track.is_idle() and (wanted := self.run.wanted) is not None:
+            self.run.take(self.objective.jacobian(wanted.x, batches.rows(self.target, wanted.positions)))
+
+    def _read_spent(self) -> None:
+        spent = self.track.spent.nonzero()[:, 0]
+        if len(spent) == 0:
+            return
+        reading = self.objective.read(self.x[spent], batches.rows(self.target, spent))
+        z, in_x = self.run.z, self.run.in_x
+        where = in_x[spent] if isinstance(in_x, Tensor) else in_x
+        self.keep(self.track.finish(spent, self.x[spent], reading, None if z is None else z[spent], where))
+
+    def _admit(self) -> None:
+        """Waiting rows start together once a quarter of the places is free, so that groups stay few."""
+        free = self.limit - len(self.track.rows)
+        free -= free % self.track.limits.admitted_together
+        if len(self.waiting) == 0 or free < min(len(self.waiting), max(1, self.limit // 4)):
+            return
+        new, self.waiting = self.waiting[:free], self.waiting[free:]
+        begun = self.start.rows(new)
+        if self.track.is_idle():
+            self.x, self.run = begun.x, Together(self.solver.start(begun), begun.x)
+        else:
+            positions = len(self.track.rows) + torch.arange(len(new), device=new.device)
+            assert isinstance(self.run, Together)
+            self.run.begin(positions, self.solver.start(begun), begun.x)
+            self.x = torch.cat([self.x, begun.x])
+        self.track.rows = torch.cat([self.track.rows, new])
+        self.target = batches.rows(self.all_targets, self.track.rows)

@@ -13,6 +13,7 @@ from torch import Tensor
 from . import batches
 from .batches import Batch
 from .descent import Descent, Limits, descend
+from .differentiable import Answer, Differentiable, implicit, unrolled
 from .hypotheses import Hypotheses, Place, Remembered, Starts, distinct, diversity
 from .landscape import LearnedLandscape
 from .layout import Layout, X
@@ -34,6 +35,7 @@ class Request:
 
     max_evaluations: int
     refine: bool | None = None
+    solver: Solver | None = None
     restarts: bool = True
     warm_start: WarmStart | None = None
     observed: Batch | None = None
@@ -47,6 +49,7 @@ class Request:
     max_batch_size: int | None = None
     num_hypotheses: int = 1
     starts: Starts | None = None
+    differentiable: Differentiable | None = None
 
     def __post_init__(self) -> None:
         if self.max_evaluations < 0:
@@ -59,13 +62,24 @@ class Request:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.solver is not None and not isinstance(self.solver, Solver):
+            raise TypeError(f"solver must be a landscape_opt.solvers.Solver, got {type(self.solver).__name__}")
+        if self.solver is not None and self.refine is False:
+            raise ValueError("refine=False stays in the learned space, a solver moves x: give one or the other")
         if self.starts is not None and not isinstance(self.starts, Starts):
             raise TypeError(f"starts must be a landscape_opt.hypotheses.Starts, got {type(self.starts).__name__}")
         if not all(callable(term) for term in self.extra_terms):
             raise TypeError("extra_terms must be functions (x, prediction) → (B,)")
+        if self.differentiable is Differentiable.UNROLLED and (self.refine or self.solver or self.num_hypotheses > 1):
+            raise ValueError(
+                "differentiable='unrolled' goes through the landscape's own steps, without refine=True, a solver and "
+                "further hypotheses; leave those out, or use 'implicit', which takes any answer"
+            )
 
     def limits(self) -> Limits:
         """When rows end; the clock starts now."""
+        count = self.num_hypotheses
+        at_a_time = None if self.max_batch_size is None else count * max(1, self.max_batch_size // count)
         return Limits(
             self.max_evaluations,
             target_loss=self.target_loss,
@@ -73,6 +87,8 @@ class Request:
             relative=self.rtol,
             patience=self.patience,
             deadline=None if self.max_seconds is None else time.monotonic() + self.max_seconds,
+            max_active=at_a_time,
+            admitted_together=count,
         )
 
     def bundled(self, target: Batch) -> Batch:
@@ -107,17 +123,13 @@ class Inversion:
     request: Request
 
     def run(self, target: Batch) -> InversionResult:
-        """All targets, in pieces where the request limits the batch."""
+        """All targets, so many at a time as the request allows."""
         bundle, size = self.request.bundled(target), batches.size(target)
-        starts = self._warm_x(target, size)
-        count, limits = self.request.num_hypotheses, self.request.limits()
-        piece = max(1, (self.request.max_batch_size or count * max(1, size)) // count)
-        descents = []
-        for rows in torch.arange(size).split(piece):
-            x = None if starts is None else starts[rows.to(starts.device)]
-            descents.append(self._descent(batches.rows(bundle, rows), x, limits))
-        everything = Descent.joined(descents)
+        count = self.request.num_hypotheses
+        everything = self._descent(bundle, self._warm_x(target, size), self.request.limits())
         found, hypotheses = (everything, None) if count == 1 else self._ranked(everything, count)
+        if self.request.differentiable is Differentiable.IMPLICIT and torch.is_grad_enabled():
+            found = self._attached(found, bundle)
         return InversionResult(
             x=self.landscape.layout.structured(found.x),
             z=found.z,
@@ -146,7 +158,19 @@ class Inversion:
         best = found.rows(order[:, 0])
         return replace(best, num_evaluations=found.num_evaluations[order].sum(1)), hypotheses
 
+    def _attached(self, found: Descent, bundle: Any) -> Descent:
+        """The same answers with their gradient in the targets and in what the loss holds."""
+        pieces = torch.arange(len(found.x)).split(self.request.max_batch_size or max(1, len(found.x)))
+        answers = [implicit(self.objective, found.x[rows], batches.rows(bundle, rows)) for rows in pieces]
+        answer = Answer.joined(answers)
+        return replace(found, x=answer.x, prediction=answer.prediction, loss=answer.loss)
+
     def _descent(self, bundle: Any, warm_x: Tensor | None, limits: Limits) -> Descent:
+        if self.request.differentiable is Differentiable.UNROLLED:
+            if self.z_optimizer is not None:
+                raise ValueError("differentiable='unrolled' cannot go through a z_optimizer; use 'implicit'")
+            return unrolled(self.landscape, self.objective, bundle, warm_x, limits)
+        bundle = batches.detached(bundle)
         mapping, start = self.landscape.in_use(), self._start(bundle, warm_x)
         if self.request.num_hypotheses > 1:
             return self._several(mapping, bundle, start, limits)
@@ -203,19 +227,19 @@ class Inversion:
 
     def solver(self, mapping: Mapping, is_warm: bool = False) -> Solver:
         """How points move. A mapping that keeps one chart cannot begin elsewhere: it gives its metric alone."""
-        refine = self.request.refine
+        refine, second = self.request.refine, self.request.solver
         if self.z_optimizer is not None:
             if is_warm and not mapping.reanchors:
                 raise ValueError(
                     f"{type(mapping).__name__} begins at θ(0): a warm_start, or other hypotheses, need an anchored mapping"
                 )
             first = TorchOptim(mapping, self.z_optimizer)
-            return HandOver(mapping, first) if refine else first
+            return HandOver(mapping, first, second=second) if refine or second is not None else first
         if not self.landscape.is_fitted:
-            return LBFGS()
+            return LBFGS() if second is None else second
         if is_warm and not mapping.reanchors:
-            return HandOver(mapping, num_steps=0)
-        return LandscapeStep(mapping) if refine is False else HandOver(mapping)
+            return HandOver(mapping, num_steps=0, second=second)
+        return LandscapeStep(mapping) if refine is False else HandOver(mapping, second=second)
 
     def _look_up(self, mapping: Mapping, bundle: Batch) -> StoredPoints | None:
         if mapping.spec is None or not self.landscape.is_fitted or len(self.memory) == 0:

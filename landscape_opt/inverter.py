@@ -18,6 +18,7 @@ from . import checkpoint
 from .batches import Batch
 from .calibration import calibrate
 from .checks import check_fitted, check_length_of_fit, check_parts
+from .differentiable import Differentiable
 from .guest import frozen, private_randomness
 from .hypotheses import Starts
 from .inversion import Inversion, Request, WarmStart
@@ -213,6 +214,7 @@ class LandscapeInverter:
         max_evaluations: int = 20,
         *,
         refine: bool | None = None,
+        solver: Solver | None = None,
         restarts: bool = True,
         warm_start: WarmStart | None = None,
         observed: Batch | None = None,
@@ -226,6 +228,7 @@ class LandscapeInverter:
         max_batch_size: int | None = None,
         num_hypotheses: int = 1,
         starts: Starts | None = None,
+        differentiable: Differentiable | str | None = None,
         allow_unfitted: bool = False,
     ) -> InversionResult:
         """Find x with F(x) ≈ y for every target.
@@ -235,6 +238,8 @@ class LandscapeInverter:
             max_evaluations: evaluations of F per row, all counted. Reading the last point's loss is one forward more.
             refine: hand over to per-sample L-BFGS in X after the first steps; None does so unless a ``z_optimizer`` was
                 chosen.
+            solver: what moves x after the hand-over (before any fit: from the start), one of ``landscape_opt.solvers``;
+                None takes L-BFGS. ``LevenbergMarquardt()`` needs a :class:`~landscape_opt.LeastSquares` loss.
             restarts: whether a row that starts unusually badly or gets nowhere may go on from a point of the memory;
                 only on the default path, that is without ``z_optimizer``.
             warm_start: where to begin instead of the landscape's own start: x (B, …) in the format of ``x_init``, an
@@ -248,11 +253,15 @@ class LandscapeInverter:
             target_loss: or when it is at most this.
             patience: a row has stalled when so many evaluations have not lowered its best loss by a thousandth.
             max_seconds: wall time after which the best so far is returned.
-            max_batch_size: invert so many rows at a time; the answers are the same.
+            max_batch_size: so many rows go through F at a time, and the next targets take the places of those that have
+                finished; the answers are the same.
             num_hypotheses: descend from so many starts for every target, give up the weaker half at 8, 16, 32, …
                 evaluations, and return all in ``result.hypotheses``; ``max_evaluations`` is then the budget of each.
             starts: where hypotheses begin, one of those in ``landscape_opt.hypotheses``; None takes
                 :class:`~landscape_opt.hypotheses.Remembered`.
+            differentiable: ``"implicit"`` or ``"unrolled"``, a :class:`~landscape_opt.Differentiable`: ``result.x``,
+                ``result.prediction`` and ``result.loss`` carry gradients in the target and in tensors that the loss
+                holds. What that costs in F is not counted.
             allow_unfitted: run before any fit, as plain descent in X.
 
         Raises:
@@ -273,6 +282,7 @@ class LandscapeInverter:
         request = Request(
             max_evaluations,
             refine=refine,
+            solver=solver,
             restarts=restarts,
             warm_start=warm_start,
             observed=observed,
@@ -286,6 +296,7 @@ class LandscapeInverter:
             max_batch_size=max_batch_size,
             num_hypotheses=num_hypotheses,
             starts=starts,
+            differentiable=None if differentiable is None else Differentiable(differentiable),
         )
         check_fitted(self.landscape.is_fitted, allow_unfitted)
         if self.landscape.is_fitted:

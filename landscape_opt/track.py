@@ -14,7 +14,7 @@ from . import batches
 from .batches import Batch
 from .objective import Evaluation, Reading
 from .results import InversionHistory, Status
-from .solvers.solver import Run, Start
+from .solvers.solver import Start
 
 WORTH_THE_NAME = 1e-3
 
@@ -59,6 +59,8 @@ class Limits:
         relative: see ``absolute``.
         patience: a row has stalled when so many evaluations have not lowered its best loss by a thousandth.
         deadline: of ``time.monotonic()``.
+        max_active: rows that move at a time; the others wait for a place. None: all.
+        admitted_together: rows that must begin together come in multiples of this.
     """
 
     max_evaluations: int
@@ -67,6 +69,8 @@ class Limits:
     relative: float = 0.0
     patience: int | None = None
     deadline: float | None = None
+    max_active: int | None = None
+    admitted_together: int = 1
 
     def tolerance(self, loss_at_start: Tensor) -> Tensor:
         """The loss at which a row has converged, (B,); minus infinity where nothing was asked for."""
@@ -86,12 +90,12 @@ class Track:
         num_evaluations: spent on every row, (B,).
     """
 
-    def __init__(self, start: Start, run: Run, limits: Limits) -> None:
+    def __init__(self, start: Start, z: Tensor | None, num_active: int, limits: Limits) -> None:
         batch_size, like = len(start.x), start.x
         self.limits = limits
-        self.rows = torch.arange(batch_size, device=like.device)
+        self.rows = torch.arange(num_active, device=like.device)
         self.x = start.x.clone()
-        self.z = (like.new_zeros(batch_size, 0) if run.z is None else run.z).clone()
+        self.z = like.new_zeros(batch_size, 0 if z is None else z.shape[1])
         self.prediction: Any = None
         self.best = like.new_full((batch_size,), torch.inf)
         self.status = torch.full((batch_size,), int(Status.MAX_EVALUATIONS), device=like.device)
@@ -121,17 +125,18 @@ class Track:
     def _record(
         self, rows: Tensor, x: Tensor, loss: Tensor, prediction: Batch | None, z: Tensor | None, in_x: bool | Tensor
     ) -> None:
-        first = self.prediction is None
-        if first:
-            self.prediction = prediction
-            self.best[rows] = loss
-            self.tolerance = self.limits.tolerance(loss)
-        # NaN never wins: comparisons with it are False, and a NaN start is kept out of the running by its status.
-        better = loss < self.best[rows]
-        if bool(better.any()) and not first:
+        if self.prediction is None and prediction is not None:
+            size = len(self.best)
+            self.prediction = batches.map_leaves(lambda leaf: leaf.new_zeros(size, *leaf.shape[1:]), prediction)
+        first = self.num_evaluations[rows] == 0
+        self.tolerance[rows[first]] = self.limits.tolerance(loss[first])
+        self.best[rows[first]] = loss[first]
+        # NaN never wins: comparisons with it are False, and a NaN start is kept out of the running by its status. Nor does
+        # minus infinity, which is no loss at all.
+        better = first | ((loss < self.best[rows]) & loss.isfinite())
+        if bool(better.any()):
             index = rows[better]
-            self.best[index] = loss[better]
-            self.x[index] = x[better]
+            self.best[index], self.x[index] = loss[better], x[better]
             if prediction is not None:
                 self.prediction = batches.put_rows(self.prediction, index, batches.rows(prediction, better))
             if z is not None and z.shape[1:] == self.z.shape[1:]:
@@ -139,7 +144,7 @@ class Track:
         self.history.write(self.num_evaluations[rows], rows, loss, self.best[rows], in_x)
 
     def _converged(self) -> Tensor:
-        return (self.best <= self.tolerance)[self.rows]
+        return (self.best.isfinite() & (self.best <= self.tolerance))[self.rows]
 
     def judge(self, evaluation: Evaluation, verdict: Tensor | None) -> Tensor | None:
         """Give finished rows their status; returns the positions that go on, or None if all do."""
@@ -187,13 +192,14 @@ class Track:
         """Moving rows whose budget is spent, (b,)."""
         return self.num_evaluations[self.rows] >= self.limits.max_evaluations
 
-    def is_over(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether no row is moving."""
         return len(self.rows) == 0
 
     def stop(self, status: Status) -> None:
-        """End the rows that are still moving."""
+        """End the rows that are still moving, and those that have not begun."""
         self.status[self.rows] = int(status)
+        self.status[self.num_evaluations == 0] = int(status)
 
     def descent(self) -> Descent:
         """The record."""
@@ -226,4 +232,7 @@ class _Table:
         """What was not written holds what was written last."""
         place = torch.arange(self.size, device=self.loss.device)[:, None]
         last = torch.where(self.written[: self.size], place, 0).cummax(0).values
-        return InversionHistory(*(table[: self.size].gather(0, last) for table in (self.loss, self.best, self.in_x)))
+        tables = (table[: self.size].gather(0, last) for table in (self.loss, self.best, self.in_x))
+        loss, best, in_x = tables
+        begun = self.written[: self.size].any(0)
+        return InversionHistory(torch.where(begun, loss, torch.inf), torch.where(begun, best, torch.inf), in_x)

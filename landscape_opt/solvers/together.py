@@ -51,6 +51,7 @@ class Together(Run):
             self._shrink(group, there[group.positions])
         self.groups = [group for group in self.groups if len(group.positions)]
         self.groups.append(_Group(positions, run, x))
+        self.z = self._joined_z()
 
     @staticmethod
     def _shrink(group: _Group, staying: Tensor) -> None:
