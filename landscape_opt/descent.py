@@ -83,9 +83,13 @@ class _Loop:
         self.objective, self.solver, self.start, self.all_targets = objective, solver, start, target
         self.limit = min(limits.max_active or len(start.x), len(start.x))
         self.waiting = torch.arange(self.limit, len(start.x), device=start.x.device)
-        first = start if len(self.waiting) == 0 else start.rows(torch.arange(self.limit, device=start.x.device))
-        self.x, self.target = first.x, target if first is start else batches.rows(target, first.ids)
-        self.run = solver.start(first) if first is start else Together(solver.start(first), first.x)
+        if len(self.waiting) == 0:
+            self.x, self.target, self.run = start.x, target, solver.start(start)
+        else:
+            moving = torch.arange(self.limit, device=start.x.device)
+            first = start.rows(moving)
+            self.x, self.target = first.x, batches.rows(target, moving)
+            self.run = Together(solver.start(first), first.x)
         self.track = Track(start, self.run.z, self.limit, limits)
 
     def has_rows(self) -> bool:

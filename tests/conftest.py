@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 torch.set_num_threads(1)
 
@@ -13,6 +13,7 @@ settings.register_profile(
     max_examples=3,
     derandomize=True,
     database=None,
+    phases=[Phase.explicit, Phase.generate],  # to shrink a failing example takes minutes here
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.register_profile("wide", parent=settings.get_profile("suite"), max_examples=30, derandomize=False)
