@@ -23,7 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = torch.get_num_threads()
     torch.set_num_threads(given.threads)
     try:
-        print({"demo": _demo, "linear": _linear, "zoo": _zoo, "hidden": _hidden}[given.command](given), end="")
+        print(
+            {"demo": _demo, "linear": _linear, "zoo": _zoo, "hidden": _hidden, "crowd": _crowd}[given.command](given), end=""
+        )
     finally:
         torch.set_num_threads(before)
     return 0
@@ -62,6 +64,12 @@ def _hidden(given: argparse.Namespace) -> str:
     return run_hidden(problem, given.seconds, progress=not given.silent).text
 
 
+def _crowd(given: argparse.Namespace) -> str:
+    from .benchmark.crowd import run_crowd
+
+    return (run_crowd(64, 16, 32) if given.quick else run_crowd()).text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="landscape-opt", description="Invert differentiable models in a learned landscape."
@@ -76,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     zoo = commands.add_parser("zoo", help="classic problems: the batched solvers beside SciPy, which takes one at a time")
     hidden = commands.add_parser("hidden", help="digits of which half was not observed, with and without the memory")
     hidden.add_argument("--seconds", type=_positive, default=80.0, help="of each of two fits (default: 80)")
-    for command in (demo, linear, zoo, hidden):
+    crowd = commands.add_parser("crowd", help="many targets of unlike difficulty, with finished rows replaced and without")
+    for command in (demo, linear, zoo, hidden, crowd):
         command.add_argument("--quick", action="store_true", help="a few seconds, to see that all runs")
         command.add_argument("--threads", type=_count, default=2, help="of torch (default: 2)")
         command.add_argument("--silent", action="store_true", help="without progress bars")

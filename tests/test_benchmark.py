@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from landscape_opt.benchmark.crowd import run_crowd
 from landscape_opt.benchmark.demo import Settings, tuned
 from landscape_opt.benchmark.picture import checked_path
 from landscape_opt.benchmark.rivals import CHUNK, Curves, curves, first_order, run, second_order
@@ -100,3 +101,10 @@ def test_the_quick_hidden_command_prints_every_method(capsys):
     for part in ("landscape, memory and restarts", "landscape alone", "L-BFGS from the plain start", "encoder, then L-BFGS",
                  "half of the pixels at random", "the right half", "Look-ups took"):  # fmt: skip
         assert part in printed
+
+
+def test_waiting_rows_take_the_places_of_finished_ones():
+    staying, leaving, replaced = run_crowd(num_targets=96, at_a_time=16, width=16).ways
+    assert leaving.rows < staying.rows
+    assert abs(replaced.rows - leaving.rows) <= 0.05 * leaving.rows  # the same evaluations, but for rounding
+    assert replaced.calls < leaving.calls
