@@ -173,7 +173,7 @@ class Objective:
 
     @property
     def jacobian_cost(self) -> int:
-        """Evaluations that the Jacobian of one sample is charged as: the products with vectors that it takes."""
+        """Evaluations that the Jacobian of one sample is charged as, one for each product with a vector that it takes."""
         return min(self.num_residuals, self.layout.dim)
 
     def jacobian(self, x: Tensor, target: Batch) -> Jacobian:

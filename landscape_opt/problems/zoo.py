@@ -44,7 +44,7 @@ class Classic:
 
     @property
     def targets(self) -> Tensor:
-        """What the residuals should be: zeros, shape ``(B, m)``."""
+        """Zeros, which is what the residuals should be, shape ``(B, m)``."""
         return torch.zeros_like(self.residuals(self.starts))
 
     def loss_fn(self, prediction: Tensor, target: Tensor) -> Tensor:
