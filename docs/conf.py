@@ -37,7 +37,8 @@ nitpick_ignore_regex = [
     ("py:.*", r"(torch|numpy|collections|typing|pathlib|abc|enum|functools)(\..*)?"),
     ("py:class", r"(Tensor|nn\.\w+|ABC|Any|Callable|Iterable|Iterator|Sequence|Self|Path)"),
     # Aliases and internal types, which have no entry of their own.
-    ("py:class", r"(landscape_opt\.layout\.)?(Batch|Bounds|ExtraTerm|ForwardModel|Given|Layout|LossFn|LossOf|Metric|OptimizerFactory|WarmStart|X)"),
+    ("py:class", r"(landscape_opt\.layout\.)?(Batch|Bounds|ExtraTerm|ForwardModel|Given|Layout|LossFn|LossOf|Metric)"),
+    ("py:class", r"(OptimizerFactory|WarmStart|X)"),
     ("py:class", r"os\.PathLike"),
 ]
 

@@ -15,6 +15,7 @@ from .inverter import LandscapeInverter
 from .landscape import LearnedLandscape
 from .least_squares import LeastSquares
 from .memory import Memory
+from .optimizer import LandscapeOptimizer
 from .results import InversionHistory, InversionResult, RoundRecord, Status
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "InversionHistory",
     "InversionResult",
     "LandscapeInverter",
+    "LandscapeOptimizer",
     "LearnedLandscape",
     "LeastSquares",
     "Memory",

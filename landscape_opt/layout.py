@@ -66,7 +66,7 @@ class Layout:
         for name, part in self.parts.items():
             if given[name].shape[1:] != part.shape:
                 raise ValueError(f"{what} has rows of shape {tuple(given[name].shape[1:])}, x_init has {tuple(part.shape)}")
-        return torch.cat([given[name].flatten(1).to(self.row) for name in self.parts], dim=1)
+        return torch.cat([given[name].reshape(len(given[name]), -1).to(self.row) for name in self.parts], dim=1)
 
     def flat_like(self, value: X | float) -> Tensor:
         """One flat row (d,) of a number, a Tensor, or a dict of them, spread over the shape of x_init."""

@@ -169,3 +169,11 @@ def test_the_first_plain_inversion_calls_the_forward_model_once_per_evaluation_a
         inverter = LandscapeInverter(LearnedLandscape(forward, torch.tensor([0.3, 0.7, 0.2])), squares, **settings)
         result = inverter.invert(torch.ones(2, 3), 4, allow_unfitted=True)
         assert len(calls) <= int(result.num_evaluations.max()) + 1
+
+
+def test_x_may_be_one_number():
+    y = torch.linspace(0.5, 3.0, 40)
+    inverter = LandscapeInverter(LearnedLandscape(lambda x: x.exp(), torch.tensor(0.1)), lambda p, t: (p - t).square())
+    result = inverter.fit(y, num_rounds=2, progress=False).invert(y, 20, warm_start=torch.zeros(40))
+    assert result.x.shape == (40,)
+    assert torch.allclose(result.x, y.log(), atol=1e-3)
