@@ -67,7 +67,7 @@ def _hidden(given: argparse.Namespace) -> str:
 def _crowd(given: argparse.Namespace) -> str:
     from .benchmark.crowd import run_crowd
 
-    return (run_crowd(64, 16, 32) if given.quick else run_crowd()).text
+    return (run_crowd(64, 16, 32, 400) if given.quick else run_crowd()).text
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,8 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="fit on handwritten digits, invert held-out ones, compare with plain descent")
-    demo.add_argument("--seconds", type=_positive, default=80.0, help="of fitting the landscape (default: 80)")
-    demo.add_argument("--published-seconds", type=_positive, default=35.0, help="of fitting as published (default: 35)")
+    demo.add_argument("--seconds", type=_positive, default=70.0, help="of fitting the landscape (default: 70)")
+    demo.add_argument("--published-seconds", type=_positive, default=30.0, help="of fitting as published (default: 30)")
     demo.add_argument("--out", type=Path, default=Path("landscape-demo.png"), help="the picture to write")
     linear = commands.add_parser("linear", help="the linear problem, where the best landscape is known")
     linear.add_argument("--seconds", type=_positive, default=60.0, help="of each of two fits (default: 60)")

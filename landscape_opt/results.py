@@ -112,6 +112,14 @@ class InversionResult:
         """Rows that met their tolerance, (B,)."""
         return self.status == Status.CONVERGED
 
+    def messages(self) -> list[str]:
+        """What happened to every row, after how many evaluations, and what to do."""
+        ended = zip(self.statuses(), self.num_evaluations.tolist(), self.loss.tolist(), strict=True)
+        return [
+            f"row {row}: {status.name} after {count} evaluations, loss {loss:.3g}: {status.advice}"
+            for row, (status, count, loss) in enumerate(ended)
+        ]
+
     def statuses(self) -> list[Status]:
         """The status of every row, as the enum."""
         return [Status(int(status)) for status in self.status]

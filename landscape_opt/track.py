@@ -17,6 +17,8 @@ from .results import InversionHistory, Status
 from .solvers.solver import Start
 
 WORTH_THE_NAME = 1e-3
+MAX_AT_ONCE = 2**22
+"""Entries of a history that are made room for before they are known to be needed."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class Track:
         self.status = torch.full((batch_size,), int(Status.MAX_EVALUATIONS), device=like.device)
         self.num_evaluations = torch.zeros(batch_size, dtype=torch.long, device=like.device)
         self.tolerance = torch.full_like(self.best, -torch.inf)
-        self.history = _Table(like)
+        self.history = _Table(like, limits.max_evaluations + 1)
         self.to_beat = self.best.clone()  # the best loss at the last gain worth the name
         self.waited = torch.zeros(batch_size, dtype=torch.long, device=like.device)
 
@@ -209,10 +211,11 @@ class Track:
 class _Table:
     """Losses by evaluations spent, (K + 1, B), written row by row: rows may spend their evaluations at different times."""
 
-    def __init__(self, like: Tensor) -> None:
+    def __init__(self, like: Tensor, longest: int) -> None:
         self.size = 0
-        self.loss, self.best = like.new_zeros(0, len(like)), like.new_zeros(0, len(like))
-        self.in_x = torch.zeros(0, len(like), dtype=torch.bool, device=like.device)
+        room = min(longest, MAX_AT_ONCE // max(1, len(like)))
+        self.loss, self.best = like.new_zeros(room, len(like)), like.new_zeros(room, len(like))
+        self.in_x = torch.zeros(room, len(like), dtype=torch.bool, device=like.device)
         self.written = self.in_x.clone()
 
     def write(self, index: Tensor, rows: Tensor, loss: Tensor, best: Tensor, in_x: bool | Tensor) -> None:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from strategies import squares
 
-from landscape_opt import LandscapeInverter, LearnedLandscape, Status
+from landscape_opt import LandscapeInverter, LearnedLandscape, LeastSquares, Status
 from landscape_opt.descent import Limits, descend
 from landscape_opt.layout import Layout
 from landscape_opt.objective import Objective
-from landscape_opt.solvers import LBFGS, Backtracking, Start, TorchOptim
+from landscape_opt.solvers import LBFGS, Backtracking, LevenbergMarquardt, Start, TorchOptim
 from landscape_opt.solvers.backtracking import MAX_NONFINITE
 
 TARGETS = torch.tensor([[0.2, 0.3], [2.0, 0.1], [-1.0, 0.4]], dtype=torch.float64)
@@ -27,6 +27,9 @@ def invert(forward_model, loss_fn=squares, max_evaluations=200, given=None, **se
     assert result.x.isfinite().all()
     assert (result.num_evaluations >= 1).all()
     assert (result.num_evaluations <= max_evaluations).all()
+    for row, (message, status) in enumerate(zip(result.messages(), result.statuses(), strict=True)):
+        assert message.startswith(f"row {row}: {status.name} after {int(result.num_evaluations[row])} evaluations")
+        assert message.endswith(status.advice)
     return result
 
 
@@ -215,3 +218,37 @@ def test_a_kink_at_the_optimum_without_curvature(solver):
     descent = minimize(identity, solver, loss_fn=distances)
     assert set(descent.status.tolist()) <= {Status.CONVERGED, Status.STALLED, Status.MAX_EVALUATIONS}
     assert (descent.loss < 0.2 * descent.history.loss[0]).all()
+
+
+@each_solver
+def test_a_loss_of_minus_infinity_is_no_answer(solver):
+    descent = minimize(lambda x: x, solver, 300, lambda p, t: -p.exp().sum(1))
+    assert descent.loss.isfinite().all()
+    assert not (descent.status == Status.CONVERGED).any()
+
+
+IN_A_CROWD = {**SOLVERS, "Levenberg-Marquardt": LevenbergMarquardt}
+
+
+@pytest.mark.parametrize("solver", IN_A_CROWD)
+@pytest.mark.parametrize("poisoned_from", ["the start", "later"])
+def test_one_poisoned_row_in_256_changes_no_bit_of_the_others(solver, poisoned_from):
+    generator = torch.Generator().manual_seed(4)
+    starts = torch.randn(256, 2, generator=generator, dtype=torch.float64)
+    poison = torch.zeros(256, 1, dtype=torch.float64)
+
+    def forward(x, poison):  # row by row the same arithmetic, however many rows there are
+        wrong = (poison > 0) & ((poison > 1) | (x[:, :1] != starts[100, 0]))
+        return torch.where(wrong, torch.nan, torch.cat([10.0 * (x[:, 1:] - x[:, :1] ** 2), 1.0 - x[:, :1]], dim=1))
+
+    def run(poison):
+        objective = Objective(forward, LeastSquares(lambda p, t: p), Layout(X_INIT), lambda target: target)
+        return descend(objective, IN_A_CROWD[solver](), Start(starts), poison, Limits(60))
+
+    well = run(poison)
+    poison[100] = 2.0 if poisoned_from == "the start" else 1.0
+    ill, others = run(poison), torch.arange(256) != 100
+    for name in ("x", "loss", "status", "num_evaluations"):
+        assert torch.equal(getattr(well, name)[others], getattr(ill, name)[others]), name
+    assert int(ill.status[100]) in (Status.NONFINITE_START, Status.NONFINITE, Status.STALLED)
+    assert ill.x[100].isfinite().all()

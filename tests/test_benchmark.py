@@ -104,7 +104,7 @@ def test_the_quick_hidden_command_prints_every_method(capsys):
 
 
 def test_waiting_rows_take_the_places_of_finished_ones():
-    staying, leaving, replaced = run_crowd(num_targets=96, at_a_time=16, width=16).ways
+    staying, leaving, replaced = run_crowd(num_targets=96, at_a_time=16, width=16, num_steps=400).ways
     assert leaving.rows < staying.rows
     assert abs(replaced.rows - leaving.rows) <= 0.05 * leaving.rows  # the same evaluations, but for rounding
     assert replaced.calls < leaving.calls

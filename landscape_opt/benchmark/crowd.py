@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from ..descent import Limits, Visit, descend
 from ..guest import private_randomness
 from ..inverter import LandscapeInverter
 from ..landscape import LearnedLandscape
+from ..objective import Objective
+from ..solvers import Start, TorchOptim
 
 TOLERANCE = 1e-6
 MOST = 400
@@ -48,6 +54,31 @@ class CrowdReport:
     converged: float
 
 
+def memory_slope(num_steps: int, num_rows: int = 4) -> float:
+    """Bytes of resident memory that one step of a long descent adds, by least squares over its second half.
+
+    Args:
+        num_steps: of gradient descent with momentum, on a quadratic that it does not solve meanwhile.
+        num_rows: of the batch.
+    """
+    used: list[tuple[int, float]] = []
+
+    def watch(visit: Visit) -> None:
+        if visit.step % max(1, num_steps // 40) == 0 and visit.step > num_steps // 2:
+            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+            used.append((visit.step, float(pages * resource.getpagesize())))
+
+    scale = torch.logspace(-9, 0, 6)
+    landscape = LearnedLandscape(nn.Identity(), torch.zeros(6))
+    objective = Objective(nn.Identity(), lambda x, y: (scale * (x - y).square()).sum(1), landscape.layout)
+    solver = TorchOptim(landscape.plain(), partial(torch.optim.SGD, lr=0.1, momentum=0.5))
+    start = Start(landscape.layout.start(num_rows))
+    descend(objective, solver, start, torch.ones(num_rows, 6), Limits(num_steps), watch)
+    steps, sizes = (torch.tensor(column, dtype=torch.float64) for column in zip(*used, strict=True))
+    steps = steps - steps.mean()
+    return float((steps * sizes).sum() / steps.square().sum())
+
+
 class _Counted(nn.Module):
     """A network of some cost that counts its calls and rows in lists that copies share."""
 
@@ -68,13 +99,14 @@ class _Counted(nn.Module):
         return found
 
 
-def run_crowd(num_targets: int = 4096, at_a_time: int = 256, width: int = 512) -> CrowdReport:
+def run_crowd(num_targets: int = 4096, at_a_time: int = 256, width: int = 512, num_steps: int = 100_000) -> CrowdReport:
     """Plain per-sample L-BFGS to 1e-6 of the start, for targets near the start and far from it.
 
     Args:
         num_targets: in all.
         at_a_time: rows that go through F together.
         width: of F.
+        num_steps: of the long descent whose memory is watched.
     """
     model = _Counted(8, width).requires_grad_(False).eval()
     generator = torch.Generator().manual_seed(0)
@@ -119,5 +151,6 @@ def run_crowd(num_targets: int = 4096, at_a_time: int = 256, width: int = 512) -
         f"{100 * converged:.0f} % converge",
         f"{'':<50}{'evaluations':>12}{'calls of F':>12}{'seconds':>10}",
         *(f"{way.name:<50}{way.rows:>12,d}{way.calls:>12,d}{way.seconds:>10.2f}" for way in ways),
+        f"{num_steps:,d} steps of 4 rows add {memory_slope(num_steps):.0f} bytes of memory a step, 40 of them history",
     ]
     return CrowdReport("\n".join(lines) + "\n", tuple(ways), converged)

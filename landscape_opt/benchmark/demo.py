@@ -84,8 +84,8 @@ class DemoReport:
 
 
 def run_demo(
-    seconds: float = 80.0,
-    published_seconds: float = 35.0,
+    seconds: float = 70.0,
+    published_seconds: float = 30.0,
     out: str | Path = "landscape-demo.png",
     quick: bool = False,
     progress: bool = True,

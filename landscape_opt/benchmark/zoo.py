@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from ..descent import Descent, Limits, descend
 from ..landscape import LearnedLandscape
 from ..layout import Layout
+from ..least_squares import LeastSquares
 from ..objective import Objective
 from ..problems.zoo import Classic, classic, classic_names
-from ..solvers import LBFGS, Backtracking, Solver, Start, TorchOptim
+from ..solvers import LBFGS, Backtracking, LevenbergMarquardt, Solver, Start, TorchOptim
 
 MAX_EVALUATIONS = 600
 ADAM_RATE = 0.1
@@ -112,6 +113,7 @@ def solvers(problem: Classic) -> dict[str, Solver]:
     adam: Any = partial(torch.optim.Adam, lr=ADAM_RATE)
     return {
         "L-BFGS": LBFGS(MEMORY),
+        "Levenberg-Marquardt": LevenbergMarquardt(),
         "GD, backtracking": Backtracking(),
         f"Adam lr {ADAM_RATE:g}": TorchOptim(mapping, adam),
     }
@@ -129,7 +131,7 @@ def run_solver(
         max_evaluations: of every start.
         target_loss: at which a start has ended; None goes on.
     """
-    objective = Objective(problem.residuals, problem.loss_fn, Layout(problem.starts[0]))
+    objective = Objective(problem.residuals, LeastSquares(torch.sub), Layout(problem.starts[0]))
     limits = Limits(max_evaluations, target_loss)
     descent = descend(objective, solver, Start(problem.starts), problem.targets, limits)
     return Outcome(name, _first(problem, descent.history.best[:max_evaluations]), descent)
