@@ -244,6 +244,8 @@ class Inversion:
     def _look_up(self, mapping: Mapping, bundle: Batch) -> StoredPoints | None:
         if mapping.spec is None or not self.landscape.is_fitted or len(self.memory) == 0:
             return None
+        if self.landscape.given is not None:  # a stored prediction was made with what another target gave
+            return None
         terms = self.objective.terms
         return StoredPoints(
             self.memory, bundle, self.objective.loss_of, float(mapping.loss), mapping.spec.evaluation_cost,
