@@ -113,7 +113,7 @@ def solvers(problem: Classic) -> dict[str, Solver]:
     adam: Any = partial(torch.optim.Adam, lr=ADAM_RATE)
     return {
         "L-BFGS": LBFGS(MEMORY),
-        "Levenberg-Marquardt": LevenbergMarquardt(),
+        "LM": LevenbergMarquardt(),
         "GD, backtracking": Backtracking(),
         f"Adam lr {ADAM_RATE:g}": TorchOptim(mapping, adam),
     }
