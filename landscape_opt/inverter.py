@@ -41,7 +41,7 @@ from .replay import Alternating, Guide, Replay, Streaming
 from .results import InversionResult, RoundRecord
 from .solvers import HandOver, LandscapeStep, Solver, TorchOptim
 from .solvers.torch_optim import OptimizerFactory, refuse_coupled_rows
-from .targets import TargetFeed, refuse_nonfinite
+from .targets import TargetFeed, refuse_empty, refuse_nonfinite
 from .terms import Bounds, ExtraTerm, Terms
 from .theta_objective import DistanceToEnd, LossAtPoint, LossRatio, ThetaObjective
 
@@ -300,9 +300,9 @@ class LandscapeInverter:
         )
         check_fitted(self.landscape.is_fitted, allow_unfitted)
         if self.landscape.is_fitted:
-            self.landscape.check_fits(target)
+            self.landscape.check_fits(refuse_empty(target))
         with self._guests(self._seed_of("invert", 0), request.terms(self.landscape.layout)) as objective:
-            return Inversion(self.landscape, objective, self.memory, self.z_optimizer, request).run(target)
+            return Inversion(self.landscape, objective, self.memory, self.z_optimizer, request).run(refuse_empty(target))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next round depends on: θ, its optimizer, the replay, generators and counters."""

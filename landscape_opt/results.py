@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Self
 
-import torch
 from torch import Tensor
 
 from .hypotheses import Hypotheses
@@ -65,20 +63,6 @@ class InversionHistory:
     def rows(self, index: Tensor) -> Self:
         """The rows that ``index`` picks."""
         return type(self)(self.loss[:, index], self.best[:, index], self.in_x[:, index])
-
-    @classmethod
-    def joined(cls, parts: Sequence[Self]) -> Self:
-        """The histories of several batches beside one another; those that ended early keep their last values."""
-        longest = max(len(part.loss) for part in parts)
-
-        def columns(name: str) -> Tensor:
-            padded = []
-            for part in parts:
-                values: Tensor = getattr(part, name)
-                padded.append(torch.cat([values, values[-1:].expand(longest - len(values), -1)]))
-            return torch.cat(padded, dim=1)
-
-        return cls(columns("loss"), columns("best"), columns("in_x"))
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,13 @@ def _is_indexed(targets: Any) -> bool:
     return isinstance(targets, Dataset) and hasattr(targets, "__len__")
 
 
+def refuse_empty(target: Batch) -> Batch:
+    """The batch itself; raises ValueError where it has no rows."""
+    if batches.size(target) == 0:
+        raise ValueError("there are no targets: the batch has no rows")
+    return target
+
+
 def refuse_nonfinite(target: Batch) -> Batch:
     """The batch itself; raises ValueError that names the rows with NaN or infinity."""
     if bad := batches.nonfinite_rows(target):

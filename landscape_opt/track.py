@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,16 +37,6 @@ class Descent:
         names = ("x", "z", "loss", "status", "num_evaluations")
         picked: dict[str, Any] = {name: getattr(self, name)[index] for name in names}
         return Descent(prediction=batches.rows(self.prediction, index), history=self.history.rows(index), **picked)
-
-    @classmethod
-    def joined(cls, parts: Sequence[Descent]) -> Descent:
-        """The descents of several batches below one another."""
-        if len(parts) == 1:
-            return parts[0]
-        names = ("x", "z", "loss", "status", "num_evaluations")
-        together: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-        prediction = batches.joined([part.prediction for part in parts])
-        return cls(prediction=prediction, history=InversionHistory.joined([part.history for part in parts]), **together)
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,8 @@ INVERT = [
     ("NaN row named", lambda: fitted().invert(nan_in(3, 17)), ValueError, "2 of 40 rows: 3, 17"),
     ("other size", lambda: fitted().invert(TARGETS[:, :2]), ValueError, "2 features per row.*built for 3"),
     ("one target without batch", lambda: fitted().invert(TARGETS[0]), ValueError, "features per row|one row per"),
+    ("no rows", lambda: fitted().invert(TARGETS[:0]), ValueError, "there are no targets"),
+    ("no rows, unfitted", lambda: inverter().invert(TARGETS[:0], allow_unfitted=True), ValueError, "there are no targets"),
     ("numpy", lambda: fitted().invert(TARGETS.numpy()), TypeError, "got ndarray.*as_tensor"),
     ("unknown keyword", lambda: fitted().invert(TARGETS, steps=3), TypeError, "steps"),
 ]
