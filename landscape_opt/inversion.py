@@ -24,7 +24,7 @@ from .results import InversionResult
 from .solvers import LBFGS, HandOver, LandscapeStep, Restarts, Solver, Start, TorchOptim, Tournament
 from .solvers.torch_optim import OptimizerFactory
 from .targets import refuse_nonfinite
-from .terms import Bounds, ExtraTerm, Terms, checked_bounds, checked_mask, without_hidden
+from .terms import Bounds, ExtraTerm, Terms, checked_bounds, checked_mask, given_target, without_hidden
 
 WarmStart: TypeAlias = "X | InversionResult | Callable[[Any], X]"
 
@@ -199,7 +199,7 @@ class Inversion:
     def _start(self, bundle: Any, warm_x: Tensor | None) -> Start:
         """Where to begin: where the user says, or where θ says."""
         masked = self.objective.terms.masked
-        target = bundle["target"] if masked else bundle
+        target = given_target(bundle, masked)
         features = self.landscape.features(target)
         known = self.landscape.known_features(target, bundle["observed"]) if masked else None
         if warm_x is not None:

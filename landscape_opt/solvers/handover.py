@@ -101,7 +101,7 @@ class HandOverRun(Run):
         self.run.take(jacobian)
 
     def verdict(self) -> Tensor | None:
-        """Rows in the learned space never stall: they hand over."""
+        """What the phase that is on says: landscape steps never end a row, they hand over."""
         return self.run.verdict()
 
     def _hand_over(self, best: Evaluation) -> None:
