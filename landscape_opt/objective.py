@@ -145,6 +145,11 @@ class Objective:
         prediction, loss = self._forward(x.detach(), target)
         return Reading(loss.detach(), batches.detached(prediction))
 
+    def losses(self, x: Tensor, target: Batch) -> Tensor:
+        """L at x (B, d) with its graph, (B,): for those who descend in what x was made of. Counted as evaluations."""
+        self.num_evaluations += x.shape[0]
+        return self._forward(x, target)[1]
+
     def _forward(self, x: Tensor, target: Batch) -> tuple[Any, Tensor]:
         prediction = self._prediction(x, target)
         return prediction, self.loss_of(x, prediction, target)

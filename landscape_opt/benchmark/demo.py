@@ -13,7 +13,6 @@ from typing import Any
 
 from ..descent import Limits
 from ..inverter import LandscapeInverter
-from ..landscape import LearnedLandscape
 from ..problems import Problem, digits
 from .picture import Gallery, checked_path, draw
 from .rivals import RATES, Curves, Rival, curves_of_all, first_order, run, second_order, to_budget
@@ -104,7 +103,7 @@ def run_demo(
     if quick:
         problem = replace(problem, validation=problem.validation[:32], test=problem.test[:64])
         settings = Settings(min(seconds, 3.0), min(published_seconds, 2.0), QUICK_BUDGETS, progress)
-    ours = LandscapeInverter(LearnedLandscape(problem.forward_model, problem.x_init), problem.loss_fn)
+    ours = LandscapeInverter(problem.landscape(), problem.loss_fn)
     published = LandscapeInverter.published(problem.forward_model, problem.x_init, problem.loss_fn)
     ours.fit(problem.train, max_seconds=settings.seconds, progress=progress)
     published.fit(problem.train, max_seconds=settings.published_seconds, progress=progress)
@@ -167,7 +166,7 @@ def _curves(name: str, inverter: LandscapeInverter, problem: Problem, settings: 
 
 def _heading(problem: Problem, ours: LandscapeInverter, published: LandscapeInverter) -> str:
     lines = [
-        f"Inverting a generator of digits: {len(problem.test)} held-out real digits, x of {problem.x_init.numel()} numbers.",
+        f"Inverting a generator of digits: {len(problem.test)} held-out real digits, x of {problem.dim} numbers.",
         f"Fitted on {len(problem.train)} other digits. Of the methods in X the best for every budget is chosen on "
         f"{len(problem.validation)} others again.",
     ]

@@ -8,9 +8,12 @@ import time
 import torch
 from torch import Tensor, nn
 
+from .. import batches
+from ..batches import Batch
 from ..guest import frozen, private_randomness
-from ..landscape import LearnedLandscape
+from ..layout import X
 from ..mappings.layers import mlp
+from ..objective import Objective
 from ..problems.problem import Problem
 
 
@@ -20,36 +23,43 @@ class Encoder:
     Args:
         problem: F, loss, start and training targets.
         width: of the three hidden layers.
+        seed: of its weights and of the order of targets.
     """
 
-    def __init__(self, problem: Problem, width: int = 256) -> None:
-        self.landscape = LearnedLandscape(problem.forward_model, problem.x_init)
+    def __init__(self, problem: Problem, width: int = 256, seed: int = 0) -> None:
+        self.seed = seed
+        self.landscape = problem.landscape()
         features = self._features(problem.train)
         self.mean, self.std = features.mean(0), features.std(0).clamp_min(1e-6)
-        with private_randomness(0, features.device):
-            self.network = mlp(features.shape[1], [width] * 3, problem.x_init.numel())
-            self.skip = nn.Linear(features.shape[1], problem.x_init.numel(), bias=False)
+        with private_randomness(seed, features.device):
+            self.network = mlp(features.shape[1], [width] * 3, problem.dim)
+            self.skip = nn.Linear(features.shape[1], problem.dim, bias=False)
         for last in (self.network[-1], self.skip):
             assert isinstance(last, nn.Linear)
             nn.init.zeros_(last.weight)
 
-    def __call__(self, target: Tensor) -> Tensor:
+    def __call__(self, target: Batch) -> X:
         """x, in the format of ``x_init``; what is NaN in a target is taken for its mean."""
+        return self.landscape.layout.structured(self._flat(target))
+
+    def _flat(self, target: Batch) -> Tensor:
         standard = ((self._features(target) - self.mean) / self.std).nan_to_num(0.0).clamp(-6, 6)
-        layout = self.landscape.layout
-        x: Tensor = layout.structured(layout.row + self.network(standard) + self.skip(standard))  # type: ignore[assignment]
+        x: Tensor = self.landscape.layout.row + self.network(standard) + self.skip(standard)
         return x
 
     def fit(self, problem: Problem, seconds: float, batch_size: int = 256) -> Encoder:
         """AdamW with warm-up and a cosine over the seconds, on the mean loss over L₀."""
         weights = [*self.network.parameters(), *self.skip.parameters()]
         optimizer = torch.optim.AdamW(weights, lr=2e-3)
-        generator, began, steps = torch.Generator().manual_seed(0), time.monotonic(), 0
+        began, steps, size = time.monotonic(), 0, batches.size(problem.train)
+        generator = torch.Generator().manual_seed(self.seed)
         with frozen(problem.forward_model) as forward_model:
-            level = problem.loss_fn(forward_model(problem.x_init[None].expand(64, -1)), problem.train[:64]).mean().item()
+            objective = Objective(forward_model, problem.loss_fn, self.landscape.layout, problem.given)
+            some = batches.rows(problem.train, torch.arange(min(64, size)))
+            level = objective.read(self.landscape.layout.start(batches.size(some)), some).loss.mean().item()
             while (spent := (time.monotonic() - began) / seconds) < 1.0:
-                target = problem.train[torch.randint(len(problem.train), (batch_size,), generator=generator)]
-                loss = problem.loss_fn(forward_model(self(target)), target).mean() / level
+                target = batches.rows(problem.train, torch.randint(size, (batch_size,), generator=generator))
+                loss = objective.losses(self._flat(target), target).mean() / level
                 optimizer.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(weights, 1.0)
@@ -60,7 +70,7 @@ class Encoder:
                 optimizer.step()
         return self
 
-    def _features(self, target: Tensor) -> Tensor:
+    def _features(self, target: Batch) -> Tensor:
         features = self.landscape.features(target)
         assert features is not None
         return features

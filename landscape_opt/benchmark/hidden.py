@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ..inverter import LandscapeInverter
-from ..landscape import LearnedLandscape
 from ..memory import Candidates, LossOf, Memory
 from ..problems.problem import Problem
 from .encoder import Encoder
@@ -69,10 +68,10 @@ def run_hidden(problem: Problem, seconds: float, budgets: tuple[int, ...] = BUDG
         progress: whether to show a progress bar.
     """
     memory = TimedMemory()
-    ours = LandscapeInverter(_landscape(problem), problem.loss_fn, memory=memory)
+    ours = LandscapeInverter(problem.landscape(), problem.loss_fn, memory=memory)
     ours.fit(problem.train, max_seconds=seconds, progress=progress)
     encoder = Encoder(problem).fit(problem, seconds)
-    plain = partial(LandscapeInverter(_landscape(problem), problem.loss_fn).invert, allow_unfitted=True)
+    plain = partial(LandscapeInverter(problem.landscape(), problem.loss_fn).invert, allow_unfitted=True)
     methods: dict[str, Callable[..., Any]] = {
         OURS: ours.invert,
         "landscape alone": partial(ours.invert, restarts=False),
@@ -113,7 +112,3 @@ def _curves(name: str, invert: Callable[..., Any], targets: Tensor, mask: Tensor
         for some, seen in zip(hidden.split(CHUNK), mask.split(CHUNK), strict=True)
     ]
     return Curves(name, torch.cat(parts, dim=1))
-
-
-def _landscape(problem: Problem) -> LearnedLandscape:
-    return LearnedLandscape(problem.forward_model, problem.x_init)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ..descent import Limits
 from ..inverter import LandscapeInverter
-from ..landscape import LearnedLandscape
 from ..mappings import ResidualMapping
 from ..problems import LinearProblem, Problem
 from .rivals import Rival, first_order, run, to_budget
@@ -72,14 +71,14 @@ def run_linear(
         progress: whether to show progress bars.
     """
     fit: Any = {"max_seconds": seconds, "num_rounds": num_rounds, "progress": progress}
-    default = LearnedLandscape(problem.forward_model, problem.x_init)
+    default = problem.landscape()
     anchored = LandscapeInverter(default, problem.loss_fn).fit(problem.train, **fit)
     best = to_budget(anchored.invert(problem.test, max(SHOWN)).history.best, max(SHOWN))
     at_plain_start = run(_gradient_descent(1.0), problem, problem.test, Limits(0)).history.best[0]
     relative, to_plain = (
         tuple(float((best[step] / start).median()) for step in SHOWN) for start in (best[0], at_plain_start)
     )
-    paper = LearnedLandscape(problem.forward_model, problem.x_init, ResidualMapping())
+    paper = problem.landscape(ResidualMapping())
     residual = LandscapeInverter(paper, problem.loss_fn).fit(problem.train, **fit)
     landscape = steps_to_share(residual.invert(problem.test, max_steps, refine=False, rtol=SHARE).history.best)
     plain = tune_descent(problem, max_steps)
@@ -140,7 +139,7 @@ def _text(
     condition = float(torch.linalg.cond(problem.hessian.double()))
     ratio = f"{plain / landscape:.1f} times as many" if landscape and landscape < torch.inf else "no ratio"
     lines = [
-        f"Least squares: {problem.x_init.numel()} numbers, condition {condition:.0f}, {len(problem.test)} test targets.",
+        f"Least squares: {problem.dim} numbers, condition {condition:.0f}, {len(problem.test)} test targets.",
         f"(a) anchored landscape, defaults, {seconds[0]:.1f} s of fitting: median loss after evaluations",
         f"      over the loss at its own start  {own}",
         f"      over the loss at x_init         {to_plain}",

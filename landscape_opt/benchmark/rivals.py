@@ -84,9 +84,9 @@ def second_order(first_steps: tuple[float | None, ...] = FIRST_STEPS) -> tuple[R
 
 def run(rival: Rival, problem: Problem, targets: Tensor, limits: Limits) -> Descent:
     """The rival's descent from the plain start."""
-    landscape = LearnedLandscape(problem.forward_model, problem.x_init)
+    landscape = problem.landscape()
     with frozen(problem.forward_model) as F:
-        objective = Objective(F, problem.loss_fn, landscape.layout)
+        objective = Objective(F, problem.loss_fn, landscape.layout, problem.given)
         start = Start(landscape.layout.start(len(targets)))
         return descend(objective, rival.make_solver(landscape), start, targets, limits)
 

@@ -4,8 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from ..batches import Batch
+from ..landscape import LearnedLandscape
+from ..layout import Layout, X
+from ..mappings.mapping import Mapping
+from ..objective import ForwardModel, Given, LossFn
+from ..terms import ExtraTerm
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TargetSet:
+    """Targets to invert, with what is asked for beside the loss.
+
+    Attributes:
+        targets: A batch, in the format of the problem's other targets.
+        observed: Which elements of ``targets`` were observed, True and False, of their shape; None is all of them.
+        extra_terms: Functions (x, prediction) → (B,) that are added to the loss: constraints that no fit has seen.
+        described_as: What is unlike the training targets, in half a sentence.
+    """
+
+    targets: Batch = field(repr=False)
+    observed: Tensor | None = field(default=None, repr=False)
+    extra_terms: tuple[ExtraTerm, ...] = field(default=(), repr=False)
+    described_as: str = ""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Metric:
+    """A figure that people of the field know, beside the loss.
+
+    Attributes:
+        name: As in a table.
+        unit: Of the figure, ``"mm"``; empty where it has none.
+        of: Maps (x, prediction, target) to one figure per sample, ``(B,)``.
+    """
+
+    name: str
+    unit: str
+    of: Callable[[Any, Any, Any], Tensor] = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -17,12 +57,17 @@ class Problem:
     Attributes:
         name: A short name, used in tables.
         forward_model: ``F``, maps ``x`` of shape ``(B, *X)`` to a prediction of shape ``(B, *Y)``.
-        loss_fn: Maps (prediction, target), both ``(B, *Y)``, to one loss per sample, ``(B,)``.
+        loss_fn: Maps (prediction, target), both ``(B, *Y)``, to one loss per sample, ``(B,)``; a
+            :class:`~landscape_opt.LeastSquares` where it is a sum of squares.
         x_init: The plain start that every method shares, shape ``X`` (no batch dimension).
         train: Targets that landscapes and encoders are fitted on, shape ``(N, *Y)``.
         validation: Targets that methods are tuned on, shape ``(N, *Y)``.
         test: Targets for the reported figures only, shape ``(N, *Y)``.
         hard_because: One sentence on what makes the inversion difficult.
+        partly: Test targets of which a part was not observed. No fit ever sees a mask.
+        unfamiliar: Test targets from another distribution than those of the fit.
+        metric: The figure that people know.
+        given: What F is told of a target beside ``x``, as in :class:`~landscape_opt.LearnedLandscape`.
 
     Example:
         >>> import torch
@@ -43,10 +88,32 @@ class Problem:
     """
 
     name: str
-    forward_model: nn.Module | Callable[[Tensor], Tensor] = field(repr=False)
-    loss_fn: Callable[[Tensor, Tensor], Tensor] = field(repr=False)
-    x_init: Tensor = field(repr=False)
-    train: Tensor = field(repr=False)
-    validation: Tensor = field(repr=False)
-    test: Tensor = field(repr=False)
+    forward_model: ForwardModel = field(repr=False)
+    loss_fn: LossFn = field(repr=False)
+    x_init: X = field(repr=False)
+    train: Any = field(repr=False)
+    validation: Any = field(repr=False)
+    test: Any = field(repr=False)
     hard_because: str
+    partly: TargetSet | None = field(default=None, repr=False)
+    unfamiliar: TargetSet | None = field(default=None, repr=False)
+    metric: Metric | None = None
+    given: Given | None = field(default=None, repr=False)
+
+    def landscape(self, mapping: Mapping | None = None) -> LearnedLandscape:
+        """A landscape of F, with nothing learned so far."""
+        return LearnedLandscape(self.forward_model, self.x_init, mapping, self.given)
+
+    @property
+    def dim(self) -> int:
+        """Numbers in one x."""
+        return Layout(self.x_init).dim
+
+    def test_sets(self) -> dict[str, TargetSet]:
+        """What figures are reported on, by name: in distribution first, then what there is beside it."""
+        sets = {
+            "in distribution": TargetSet(targets=self.test),
+            "partly observed": self.partly,
+            "out of distribution": self.unfamiliar,
+        }
+        return {name: one for name, one in sets.items() if one is not None}
