@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from landscape_opt import Status
-from landscape_opt.benchmark.zoo import run_scipy, run_solver, run_torch, solvers, time_lbfgs
+from landscape_opt.benchmark.one_by_one import run_scipy, run_torch
+from landscape_opt.benchmark.zoo import run_solver, solvers, time_lbfgs
 from landscape_opt.cli import main
 from landscape_opt.descent import Limits, descend
 from landscape_opt.layout import Layout
@@ -219,5 +220,5 @@ def test_one_at_a_time_and_all_at_once_solve_the_same():
 def test_the_quick_zoo_command_prints_every_problem(capsys):
     assert main(["zoo", "--quick", "--silent"]) == 0
     printed = capsys.readouterr().out
-    for part in (*NAMES, "SciPy L-BFGS-B", "torch.optim.LBFGS", "Wall time of 4 starts"):
+    for part in (*NAMES, "SciPy L-BFGS-B", "SciPy LM", "torch.optim.LBFGS", "Wall time of 4 starts"):
         assert part in printed
