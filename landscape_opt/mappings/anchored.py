@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..objective import Evaluation
 from .context import Context
-from .layers import FULL_LINEAR_UP_TO, LearnedStart, TargetCode, mlp, zeroed
+from .layers import FULL_LINEAR_UP_TO, LearnedStart, Linear, TargetCode, mlp, times, zeroed
 from .mapping import LocalMapping, Mapping, MappingSpec
 
 MAX_RANK = 16
@@ -37,13 +37,13 @@ class Chart:
 
     def push(self, z: Tensor) -> Tensor:
         """J z, (B, d)."""
-        pushed = self.diagonal * z + (self.left @ (z @ self.right)[..., None])[..., 0]
-        return pushed if self.shared is None else pushed + z @ self.shared.T
+        pushed = self.diagonal * z + (self.left @ times(z, self.right)[..., None])[..., 0]
+        return pushed if self.shared is None else pushed + times(z, self.shared.T)
 
     def pull(self, v: Tensor) -> Tensor:
         """Jᵀ v, (B, d)."""
-        pulled = self.diagonal * v + (v[:, None] @ self.left)[:, 0] @ self.right.T
-        return pulled if self.shared is None else pulled + v @ self.shared
+        pulled = self.diagonal * v + times((v[:, None] @ self.left)[:, 0], self.right.T)
+        return pulled if self.shared is None else pulled + times(v, self.shared)
 
 
 class AnchoredMapping(Mapping):
@@ -79,15 +79,15 @@ class AnchoredMapping(Mapping):
         code = TargetCode(spec.num_target_features, width)
         self.start = LearnedStart(code, spec.num_target_features, width, dim)
         self.trunk = nn.Sequential(mlp(code.size + 2 * dim + seen + 2, [width, width], width), nn.SiLU())
-        self.along_x = zeroed(nn.Linear(width, dim))
-        self.along_gradient = zeroed(nn.Linear(width, dim))
-        self.diagonal = zeroed(nn.Linear(width, dim))
-        self.left = zeroed(nn.Linear(width, dim * rank))
+        self.along_x = zeroed(Linear(width, dim))
+        self.along_gradient = zeroed(Linear(width, dim))
+        self.diagonal = zeroed(Linear(width, dim))
+        self.left = zeroed(Linear(width, dim * rank))
         # U alone is zero at birth: with both factors at zero neither would ever get a gradient.
         self.right = nn.Parameter(torch.randn(dim, rank) / dim**0.5)
         dense = max(dim, seen) <= FULL_LINEAR_UP_TO
-        self.from_residual = zeroed(nn.Linear(seen, dim, bias=False)) if dense and seen else None
-        self.from_gradient = zeroed(nn.Linear(dim, dim, bias=False)) if dense else None
+        self.from_residual = zeroed(Linear(seen, dim, bias=False)) if dense and seen else None
+        self.from_gradient = zeroed(Linear(dim, dim, bias=False)) if dense else None
         self.shared = nn.Parameter(torch.zeros(dim, dim)) if dense else None
 
     def forward(self, z: Tensor, context: Context) -> Tensor:

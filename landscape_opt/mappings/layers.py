@@ -7,9 +7,40 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 FULL_LINEAR_UP_TO = 512
 """Dense d × d parts are used up to this d; beyond it they would dominate memory and time."""
+BLOCK = 16
+"""Sizes of matrix products are filled up to a multiple of this: elsewhere BLAS chooses its kernel by the number of rows,
+by where they lie in memory and by what is left over at the end, and every kernel rounds in its own way."""
+
+
+def times(rows: Tensor, matrix: Tensor) -> Tensor:
+    """``rows @ matrix``, (B, n), where the bits of a row do not depend on how many stand beside it (law 1)."""
+    size, width = len(rows), matrix.shape[1]
+    inner = -matrix.shape[0] % BLOCK
+    product: Tensor = pad(rows, (0, inner, 0, -size % BLOCK)) @ pad(matrix, (0, -width % BLOCK, 0, inner))
+    return product[:size, :width]
+
+
+class Linear(nn.Linear):
+    """A linear layer for rows that do not meet, see :func:`times`; its weights are filled up once, when it is made.
+
+    Args:
+        dim_in: numbers in a row.
+        dim_out: numbers in a row of the output.
+        bias: whether one is added.
+    """
+
+    def __init__(self, dim_in: int, dim_out: int, bias: bool = True) -> None:
+        super().__init__(dim_in + -dim_in % BLOCK, dim_out + -dim_out % BLOCK, bias)
+        self.dim_out = dim_out
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """W x + b, (B, n)."""
+        filled = pad(rows, (0, self.in_features - rows.shape[1], 0, -len(rows) % BLOCK))
+        return super().forward(filled)[: len(rows), : self.dim_out]
 
 
 def mlp(dim_in: int, widths: list[int], dim_out: int, activation: Callable[[], nn.Module] = nn.SiLU) -> nn.Sequential:
@@ -17,8 +48,8 @@ def mlp(dim_in: int, widths: list[int], dim_out: int, activation: Callable[[], n
     dims = [dim_in, *widths]
     layers: list[nn.Module] = []
     for before, after in pairwise(dims):
-        layers += [nn.Linear(before, after), activation()]
-    return nn.Sequential(*layers, nn.Linear(dims[-1], dim_out))
+        layers += [Linear(before, after), activation()]
+    return nn.Sequential(*layers, Linear(dims[-1], dim_out))
 
 
 def zeroed(layer: nn.Module) -> nn.Module:
@@ -41,7 +72,7 @@ class NearIdentity(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """W z, (B, d)."""
-        return z @ self.weight.T if self.dense else z * self.weight
+        return times(z, self.weight.T) if self.dense else z * self.weight
 
 
 class TargetCode(nn.Module):
@@ -68,7 +99,7 @@ class LearnedStart(nn.Module):
         self.code = code
         self.head = zeroed(mlp(code.size, [width], dim))
         affordable = 0 < num_features * dim <= 4 * FULL_LINEAR_UP_TO**2
-        self.linear = zeroed(nn.Linear(num_features, dim, bias=False)) if affordable else None
+        self.linear = zeroed(Linear(num_features, dim, bias=False)) if affordable else None
 
     def forward(self, standardised: Tensor) -> Tensor:
         """Displacement from x_init in units of r, (B, d)."""
