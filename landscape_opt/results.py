@@ -23,6 +23,7 @@ class Status(IntEnum):
     TIMEOUT = 6
     INTERRUPTED = 7
     LEFT_BEHIND = 8
+    DIVERGED = 9
 
     @property
     def advice(self) -> str:
@@ -42,6 +43,8 @@ _ADVICE = {
     "a smaller learning rate helps",
     Status.TIMEOUT: "max_seconds ran out; the best point so far is returned",
     Status.LEFT_BEHIND: "given up for better hypotheses of the same target",
+    Status.DIVERGED: "the budget ended at a loss a thousand times that at the start, or more; the best point is returned; "
+    "a smaller learning rate helps, and so does the default, which never accepts a rise",
     Status.INTERRUPTED: "interrupted by the user; the best point so far is returned",
 }
 

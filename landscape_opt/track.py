@@ -16,6 +16,8 @@ from .results import InversionHistory, Status
 from .solvers.solver import Start
 
 WORTH_THE_NAME = 1e-3
+FAR_ABOVE = 1e3
+"""Times the loss at the start: a row that ends above that has diverged."""
 MAX_AT_ONCE = 2**22
 """Entries of a history that are made room for before they are known to be needed."""
 
@@ -92,6 +94,7 @@ class Track:
         self.status = torch.full((batch_size,), int(Status.MAX_EVALUATIONS), device=like.device)
         self.num_evaluations = torch.zeros(batch_size, dtype=torch.long, device=like.device)
         self.tolerance = torch.full_like(self.best, -torch.inf)
+        self.at_start = torch.full_like(self.best, torch.nan)
         self.history = _Table(like, limits.max_evaluations + 1)
         self.to_beat = self.best.clone()  # the best loss at the last gain worth the name
         self.waited = torch.zeros(batch_size, dtype=torch.long, device=like.device)
@@ -108,6 +111,8 @@ class Track:
         statuses = self.status[self.rows]
         at_start = self.num_evaluations[rows] == 0
         statuses[positions[at_start & ~reading.loss.isfinite()]] = Status.NONFINITE_START
+        diverged = (self.at_start[rows] > 0) & (reading.loss > FAR_ABOVE * self.at_start[rows])
+        statuses[positions[diverged]] = Status.DIVERGED
         over = torch.zeros_like(self.rows, dtype=torch.bool)
         over[positions] = True
         statuses[over & self._converged()] = Status.CONVERGED
@@ -121,7 +126,7 @@ class Track:
             self.prediction = batches.map_leaves(lambda leaf: leaf.new_zeros(size, *leaf.shape[1:]), prediction)
         first = self.num_evaluations[rows] == 0
         self.tolerance[rows[first]] = self.limits.tolerance(loss[first])
-        self.best[rows[first]] = loss[first]
+        self.best[rows[first]] = self.at_start[rows[first]] = loss[first]
         # NaN never wins: comparisons with it are False, and a NaN start is kept out of the running by its status. Nor does
         # minus infinity, which is no loss at all.
         better = first | ((loss < self.best[rows]) & loss.isfinite())

@@ -135,6 +135,42 @@ def test_something_finite_in_between_starts_the_count_anew(solver):
     assert (descent.loss < descent.history.loss[0]).all()
 
 
+def test_adam_tries_half_the_step_five_times_and_keeps_its_state():
+    calls = []
+
+    def counting(x):
+        calls.append(x.detach().clone())
+        return walled(x)
+
+    descent = minimize(counting, "Adam", 100)
+    row = torch.stack([points[1] for points in calls if len(points) == len(TARGETS)])
+    beyond = row[:, 0] > WALL
+    first = int(beyond.nonzero()[0, 0])
+    step = row[first] - row[first - 1]
+    assert torch.allclose(row[first + 1], row[first - 1] + 0.5 * step)  # back half-way to the last finite point
+    alone = minimize(walled, "Adam", 100, start=X_INIT.expand(1, -1))
+    assert torch.equal(alone.x[0], descent.x[0])  # which is none of the other rows' business
+
+
+def test_torch_optim_passes_a_wall_that_it_would_jump_over():
+    """The step of one lr lands beyond the wall, half of it before the solution: without halving the row would end."""
+    mapping = LearnedLandscape(identity, X_INIT).plain()
+    solver = TorchOptim(mapping, partial(torch.optim.SGD, lr=1.2))
+    objective = Objective(lambda x: torch.where(x[:, :1] > 0.21, torch.nan, x), squares, Layout(X_INIT))
+    descent = descend(objective, solver, Start(X_INIT.expand(1, -1)), TARGETS[:1], Limits(40))
+    assert int(descent.status) in (Status.MAX_EVALUATIONS, Status.CONVERGED)
+    assert float(descent.loss) < 1e-6
+
+
+def test_a_row_that_runs_away_has_diverged():
+    mapping = LearnedLandscape(identity, X_INIT).plain()
+    solver = TorchOptim(mapping, partial(torch.optim.SGD, lr=3.0))
+    objective = Objective(identity, squares, Layout(X_INIT))
+    descent = descend(objective, solver, Start(X_INIT.expand(3, -1)), TARGETS, Limits(30))
+    assert (descent.status == Status.DIVERGED).all()
+    assert torch.equal(descent.loss, descent.history.loss[0])
+
+
 def test_adam_ends_a_row_behind_a_wall():
     descent = minimize(walled, "Adam")
     assert descent.status.tolist() == [Status.MAX_EVALUATIONS, Status.NONFINITE, Status.MAX_EVALUATIONS]

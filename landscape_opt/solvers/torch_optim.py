@@ -17,8 +17,14 @@ from .solver import Run, Solver, Start
 OptimizerFactory: TypeAlias = Callable[[list[Tensor]], torch.optim.Optimizer]
 
 
+MAX_HALVINGS = 5
+
+
 class TorchOptim(Solver):
     """An optimizer of ``torch.optim`` on z, without a safeguard: exactly what it would do in a loop of one's own.
+
+    But for a row that it leads to a loss or gradient that is not finite: that one goes back half-way to its last finite
+    point, five times at most, while the optimizer's state of it stays as it was.
 
     With a :class:`~landscape_opt.mappings.PlainMapping`, z is the displacement in X and this is plain torch.optim.
 
@@ -42,7 +48,14 @@ class TorchOptim(Solver):
 
 
 class TorchOptimRun(Run):
-    """The state of a torch optimizer on a batch."""
+    """The state of a torch optimizer on a batch.
+
+    Attributes:
+        parameter: what the optimizer moves, z, (B, dim_z).
+        context: what θ is told, with the last evaluation of every row that was finite.
+        at_z: where that was, (B, dim_z).
+        halvings: of the step that led to a point that is not finite, (B,).
+    """
 
     def __init__(self, mapping: Mapping, factory: OptimizerFactory, start: Start) -> None:
         self.mapping, self.told = mapping, start.context
@@ -50,6 +63,8 @@ class TorchOptimRun(Run):
         self.parameter = nn.Parameter(start.x.new_zeros(start.x.shape[0], mapping.dim_z))
         self.optimizer = factory([self.parameter])
         self.context = self.told
+        self.at_z = self.parameter.detach().clone()
+        self.halvings = torch.zeros(len(start.x), dtype=torch.long, device=start.x.device)
 
     @property
     def z(self) -> Tensor:  # type: ignore[override]  # read from the parameter that the optimizer moves
@@ -57,35 +72,57 @@ class TorchOptimRun(Run):
         return self.parameter.detach().clone()
 
     def observe(self, evaluation: Evaluation) -> None:
-        """Anchor the chart at the point just evaluated, where the mapping does so."""
+        """Anchor the chart at the point just evaluated, where the mapping does so; never at one that is not finite."""
+        evaluation, finite, before = evaluation.without_prediction(), evaluation.finite, self.context.evaluation
+        if before is None:
+            self.halvings = torch.where(finite, 0, MAX_HALVINGS + 1)
+        else:
+            self.halvings = torch.where(finite, 0, self.halvings + 1)
+            evaluation = evaluation.where(finite, before)
         if self.mapping.reanchors:
-            self.parameter.data.zero_()
-        self.context = Context(self.told.target, self.told.known, evaluation.without_prediction())
+            self.parameter.data[finite] = 0.0
+        self.at_z = torch.where(finite[:, None], self.parameter.detach(), self.at_z)
+        self.context = Context(self.told.target, self.told.known, evaluation)
 
     def propose(self) -> Tensor:
-        """One step of the optimizer."""
+        """One step of the optimizer; half of the last one for rows that it led to a point that is not finite."""
         evaluation = self.context.evaluation
         assert evaluation is not None
         local = self.mapping.local(self.context)
-        self.parameter.grad = local.pull_back(self.parameter, evaluation.grad_x).detach()
-        self.optimizer.step()  # the line that moves z
+        self.parameter.grad = local.pull_back(self.at_z, evaluation.grad_x).detach()
+        failed = (self.halvings > 0).nonzero()[:, 0]
+        if len(failed) == 0:
+            self.optimizer.step()  # the line that moves z
+        else:
+            self._step_but_for(failed)
         return local(self.parameter.detach()).detach()
 
+    def _step_but_for(self, failed: Tensor) -> None:
+        """A step of the optimizer in which these rows keep their state, and go back half-way."""
+        half_way = torch.lerp(self.parameter.detach()[failed], self.at_z[failed], 0.5)
+        kept = {name: value[failed] for name, value in self._state_of_rows().items()}
+        self.optimizer.step()
+        self.parameter.data[failed] = half_way
+        for name, value in kept.items():
+            self.optimizer.state[self.parameter][name][failed] = value
+
+    def _state_of_rows(self) -> dict[str, Tensor]:
+        """What the optimizer keeps for every row."""
+        state = self.optimizer.state[self.parameter].items()
+        return {name: value for name, value in state if isinstance(value, Tensor) and value.shape == self.parameter.shape}
+
     def verdict(self) -> Tensor | None:
-        """NONFINITE where the gradient was: the optimizer's state of that row is spoilt."""
-        evaluation = self.context.evaluation
-        if evaluation is None or bool(evaluation.finite.all()):
-            return None
-        return torch.where(evaluation.finite, Status.MAX_EVALUATIONS, Status.NONFINITE)
+        """NONFINITE where the start was, or the step after it was halved five times."""
+        given_up = self.halvings > MAX_HALVINGS
+        return torch.where(given_up, Status.NONFINITE, Status.MAX_EVALUATIONS) if bool(given_up.any()) else None
 
     def keep(self, index: Tensor) -> None:
         """Go on with these rows of z and of the optimizer's state."""
-        before = self.parameter.shape
-        for key, value in self.optimizer.state[self.parameter].items():
-            if isinstance(value, Tensor) and value.shape == before:
-                self.optimizer.state[self.parameter][key] = value[index]
+        for name, value in self._state_of_rows().items():
+            self.optimizer.state[self.parameter][name] = value[index]
         self.parameter.data = self.parameter.data[index]
         self.parameter.grad = None
+        self.at_z, self.halvings = self.at_z[index], self.halvings[index]
         self.told = self.told.rows(index)
         self.context = self.context.rows(index)
 
