@@ -18,7 +18,7 @@ from .hypotheses import Hypotheses, Place, Remembered, Starts, distinct, diversi
 from .landscape import LearnedLandscape
 from .layout import Layout, X
 from .mappings.mapping import Mapping
-from .memory import Memory, StoredPoints
+from .memory import LookUp, Memory, StoredPoints, UnrankedPoints
 from .objective import Objective
 from .results import InversionResult
 from .solvers import LBFGS, HandOver, LandscapeStep, Restarts, Solver, Start, TorchOptim, Tournament
@@ -241,11 +241,11 @@ class Inversion:
             return HandOver(mapping, num_steps=0, second=second)
         return LandscapeStep(mapping) if refine is False else HandOver(mapping, second=second)
 
-    def _look_up(self, mapping: Mapping, bundle: Batch) -> StoredPoints | None:
+    def _look_up(self, mapping: Mapping, bundle: Batch) -> LookUp | None:
         if mapping.spec is None or not self.landscape.is_fitted or len(self.memory) == 0:
             return None
         if self.landscape.given is not None:  # a stored prediction was made with what another target gave
-            return None
+            return UnrankedPoints(self.memory, float(mapping.loss))
         terms = self.objective.terms
         return StoredPoints(
             self.memory, bundle, self.objective.loss_of, float(mapping.loss), mapping.spec.evaluation_cost,

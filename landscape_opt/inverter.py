@@ -62,8 +62,8 @@ class LandscapeInverter:
         replay: where the points of the fit come from; None takes :class:`~landscape_opt.replay.Streaming`.
         theta_objective: what θ is fitted to; None takes :class:`~landscape_opt.theta_objective.LossRatio`.
         memory: takes solutions met in fitting, which give other starts to unfamiliar targets; None takes a fresh
-            :class:`~landscape_opt.memory.Memory`, ``Memory(capacity=0)`` none. Unused where F is ``given`` more than x:
-            stored predictions then say nothing of another target.
+            :class:`~landscape_opt.memory.Memory`, ``Memory(capacity=0)`` none. Where F is ``given`` more than x, stored
+            predictions say nothing of another target: stalled rows then try eight points, an evaluation each.
         batch_size: targets of one round.
         seed: of everything random; the global random state is never touched.
 
@@ -102,7 +102,7 @@ class LandscapeInverter:
         self.theta_optimizer = theta_optimizer or partial(torch.optim.AdamW, lr=2e-3)
         self.replay = Streaming(num_rows=batch_size) if replay is None else replay
         self.theta_objective = LossRatio() if theta_objective is None else theta_objective
-        self.memory = Memory(capacity=0 if landscape.given is not None else 4096) if memory is None else memory
+        self.memory = Memory() if memory is None else memory
         self.batch_size, self.seed = batch_size, seed
         self.history: list[RoundRecord] = []
         self.generator = torch.Generator().manual_seed(seed)
@@ -303,6 +303,31 @@ class LandscapeInverter:
             self.landscape.check_fits(refuse_empty(target))
         with self._guests(self._seed_of("invert", 0), request.terms(self.landscape.layout)) as objective:
             return Inversion(self.landscape, objective, self.memory, self.z_optimizer, request).run(refuse_empty(target))
+
+    def remember(self, x: X) -> None:
+        """Add solutions of your own to the memory; costs one forward of F each.
+
+        Args:
+            x: (B, …) in the format of ``x_init``.
+
+        Raises:
+            ValueError: if F is ``given`` more than x: predictions then belong to a target, and come with results:
+                ``inverter.memory.add(x, prediction)``.
+
+        Example:
+            >>> import torch
+            >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+            >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+            >>> inverter = LandscapeInverter(LearnedLandscape(torch.sin, torch.zeros(2)), squares)
+            >>> inverter.remember(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+            >>> len(inverter.memory)
+            2
+        """
+        if self.landscape.given is not None:
+            raise ValueError("F is given more than x: add results of invert instead, memory.add(x, prediction)")
+        rows = self.landscape.layout.flat(x)
+        with self._guests(self._seed_of("remember", 0)) as objective:
+            self.memory.add(rows, objective.prediction(rows, None))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next round depends on: θ, its optimizer, the replay, generators and counters."""

@@ -35,11 +35,12 @@ class Candidates:
 
     Attributes:
         x: (B, K, d).
-        loss: L(stored prediction, target), (B, K).
+        loss: L(stored prediction, target), (B, K); None where it takes an evaluation to know, so that the points stand in
+            no order.
     """
 
     x: Tensor
-    loss: Tensor
+    loss: Tensor | None
 
 
 class LookUp(ABC):
@@ -95,6 +96,10 @@ class Memory:
         if self.storage is None:
             raise ValueError("the memory is empty")
         return self.storage[0][: len(self)]
+
+    def newest_first(self) -> Tensor:
+        """The points, (N, d), those added last before the others."""
+        return self.x[(self.count - 1 - torch.arange(len(self), device=self.x.device)) % self.room]
 
     def add(self, x: Tensor, prediction: Batch) -> None:
         """Remember points, the oldest go first.
@@ -216,6 +221,30 @@ class StoredPoints(LookUp):
     def candidates(self, rows: Tensor, count: int = NUM_DIVERSE) -> Candidates:
         """The best and the most different of the points compared."""
         return self.memory.nearest(batches.rows(self.target, rows), self.loss_of, self.num_compared, count)
+
+
+class UnrankedPoints(LookUp):
+    """The same points for every row, far from one another.
+
+    For an F that is ``given`` more than x: a prediction that was stored for one target says nothing of another.
+
+    Args:
+        memory: not empty.
+        level: L₀, the mean loss at the plain start.
+    """
+
+    unusual = torch.inf
+    promise = 0.0
+
+    def __init__(self, memory: Memory, level: float) -> None:
+        self.memory, self.solved = memory, SOLVED * level
+
+    def candidates(self, rows: Tensor, count: int = NUM_DIVERSE) -> Candidates:
+        """The newest point, and the farthest from it and from one another among some of all ages."""
+        x = self.memory.newest_first()
+        some = x[:: max(1, len(x) // MIN_COMPARED)]
+        picked = some[farthest_first(some[None], min(count, len(some)))[0]]
+        return Candidates(picked.expand(len(rows), -1, -1), None)
 
 
 def farthest_first(points: Tensor, count: int) -> Tensor:

@@ -151,10 +151,11 @@ class Objective:
         return self._forward(x, target)[1]
 
     def _forward(self, x: Tensor, target: Batch) -> tuple[Any, Tensor]:
-        prediction = self._prediction(x, target)
+        prediction = self.prediction(x, target)
         return prediction, self.loss_of(x, prediction, target)
 
-    def _prediction(self, x: Tensor, target: Batch) -> Any:
+    def prediction(self, x: Tensor, target: Batch | None) -> Any:
+        """F at x (B, d), with its graph; only an F that is ``given`` something looks at the target."""
         extra = () if self.given is None else (self.given(given_target(target, self.terms.masked)),)
         prediction = self.forward_model(self.layout.structured(x), *extra)
         if (found := batches.size(prediction)) != x.shape[0]:
@@ -190,7 +191,7 @@ class Objective:
             raise TypeError("this solver needs residuals: give loss_fn=LeastSquares(residual_fn)")
         leaf = x.detach().requires_grad_(True)
         with torch.enable_grad():
-            prediction = self._prediction(leaf, target)
+            prediction = self.prediction(leaf, target)
             compared = weighed(prediction, target) if self.terms.masked else (prediction, target)
             residual = self.loss_fn.residuals(*compared)
             by_rows = residual.shape[1] <= x.shape[1]

@@ -214,6 +214,47 @@ def test_restarts_keep_the_laws(seed):
     laws.budgets_are_prefixes(lambda budget: lost_in_wells().invert(y, budget), 20)
 
 
+num_rows = []
+
+
+def given_wells(x, shift):
+    num_rows.append(len(x))
+    return many_wells(x - shift)
+
+
+def test_where_f_is_given_more_than_x_points_of_the_memory_are_tried_and_charged():
+    landscape = LearnedLandscape(given_wells, torch.tensor([2.2]), given=lambda target: target["shift"])
+    inverter = LandscapeInverter(landscape, lambda prediction, target: squares(prediction, target["y"]))
+    spread = 0.2 * torch.randn(64, 1, generator=given_by.seeded(5)) + 2.0
+    shift = torch.zeros(64, 1)
+    inverter.fit({"y": many_wells(spread), "shift": shift}, num_rounds=4, progress=False)
+    assert len(inverter.memory) > 0
+    inverter.memory = Memory()
+    stored = torch.arange(-5.0, 3.0)[:, None]  # as many as are tried
+    inverter.memory.add(stored, torch.full_like(stored, 1e6))  # predictions of other targets: nobody looks at them
+    target = {"y": many_wells(torch.tensor([[-4.0], [2.0], [-2.02]])), "shift": torch.tensor([[0.0], [0.5], [-0.5]])}
+    stuck, freed = inverter.invert(target, 60, restarts=False), inverter.invert(target, 60)
+    assert (stuck.loss > 1e-2).any()
+    assert (freed.loss < 1e-6).all()
+    num_rows.clear()
+    counted = inverter.invert(target, 60)
+    assert sum(num_rows) <= int(counted.num_evaluations.sum()) + 3
+    laws.budgets_are_prefixes(lambda budget: inverter.invert(target, budget), 30)
+
+
+def test_points_of_ones_own_are_remembered_in_the_format_of_x_init():
+    landscape = LearnedLandscape(lambda x: x["a"].flatten(1) * x["b"], {"a": torch.zeros(2, 2), "b": torch.ones(1)})
+    inverter = LandscapeInverter(landscape, squares)
+    inverter.remember({"a": torch.arange(12.0).reshape(3, 2, 2), "b": torch.full((3, 1), 2.0)})
+    found = inverter.memory.nearest(torch.tensor([[8.0, 10.0, 12.0, 14.0]]), lambda x, p, y: squares(p, y))
+    assert found.x[0, 0].tolist() == [4.0, 5.0, 6.0, 7.0, 2.0]
+    assert float(found.loss[0, 0]) == 0.0
+    with pytest.raises(ValueError, match="add results of invert"):
+        LandscapeInverter(LearnedLandscape(given_wells, torch.zeros(1), given=lambda y: y), squares).remember(
+            torch.zeros(1, 1)
+        )
+
+
 def test_the_memory_is_filled_by_fitting_and_saved(tmp_path):
     inverter = fitted("mlp", torch.float32, "anchored", "default")
     assert len(inverter.memory) > 100

@@ -1,6 +1,7 @@
 """Per-sample methods behind one interface: propose a point, observe what F showed there."""
 
 from .backtracking import Backtracking
+from .best_of import BestOf
 from .handover import HandOver
 from .landscape import LandscapeStep
 from .lbfgs import LBFGS
@@ -13,6 +14,7 @@ from .tournament import Tournament
 __all__ = [
     "LBFGS",
     "Backtracking",
+    "BestOf",
     "HandOver",
     "LandscapeStep",
     "LevenbergMarquardt",

@@ -8,6 +8,7 @@ from torch import Tensor
 from ..memory import LookUp
 from ..objective import Evaluation
 from ..results import Status
+from .best_of import BestOf
 from .solver import Solver, Start
 from .together import Together
 
@@ -50,7 +51,7 @@ class RestartsRun(Together):
         self.lately = self.best.clone()  # best of this attempt
         self.before = self.best.clone()  # the same at the last look
         self.next = torch.zeros_like(self.rows)  # candidate to try next
-        self.found: dict[int, tuple[Tensor, Tensor]] = {}  # candidates of a row: x (K, d), loss (K,)
+        self.found: dict[int, tuple[Tensor, float | None]] = {}  # candidates of a row, (K, d), and the loss of the first
         self.ended = torch.full_like(self.rows, int(Status.MAX_EVALUATIONS))
         self.num_seen = 0
 
@@ -83,8 +84,22 @@ class RestartsRun(Together):
         going = {position: x for position, x in points.items() if x is not None}
         if not going:
             return
-        moved, start = torch.tensor(list(going), device=self.rows.device), torch.stack(list(going.values()))
-        self.begin(moved, self.settings.again.start(Start(start)), start)
+        # Points whose loss is not known are tried, each by an evaluation; then the row goes on from the best.
+        on_trial = [position for position in going if self._is_on_trial(position)]
+        self._begin([position for position in going if position not in on_trial], going, self.settings.again)
+        if on_trial:
+            tried = torch.stack([self.found[int(self.rows[position])][0] for position in on_trial])
+            self.next[on_trial] = tried.shape[1]
+            self._begin(on_trial, going, BestOf(tried, self.settings.again))
+
+    def _is_on_trial(self, position: int) -> bool:
+        return int(self.next[position]) == 1 and self.found[int(self.rows[position])][1] is None
+
+    def _begin(self, positions: list[int], starts: dict[int, Tensor], solver: Solver) -> None:
+        if not positions:
+            return
+        moved, start = torch.tensor(positions, device=self.rows.device), torch.stack([starts[one] for one in positions])
+        self.begin(moved, solver.start(Start(start)), start)
         self.ended[moved] = Status.MAX_EVALUATIONS
         self.lately[moved] = self.before[moved] = torch.inf
 
@@ -93,15 +108,15 @@ class RestartsRun(Together):
         if len(unknown) == 0:
             return
         found = self.settings.look_up.candidates(unknown)
-        self.found.update({int(row): (found.x[k], found.loss[k]) for k, row in enumerate(unknown)})
+        losses = [None] * len(unknown) if found.loss is None else found.loss[:, 0].tolist()
+        self.found.update({int(row): (found.x[k], losses[k]) for k, row in enumerate(unknown)})
 
     def _next_start(self, position: int, evaluation: Evaluation) -> Tensor | None:
         """The next candidate of a row, then its own best point, then nothing."""
-        points, losses = self.found[int(self.rows[position])]
+        points, loss = self.found[int(self.rows[position])]
         number = int(self.next[position])
-        if number > len(points) or (
-            self.num_seen == 0 and not bool(losses[0] < self.settings.look_up.promise * evaluation.loss[position])
-        ):
+        promised = loss is not None and loss < self.settings.look_up.promise * float(evaluation.loss[position])
+        if number > len(points) or (self.num_seen == 0 and not promised):
             return None
         self.next[position] += 1
         return points[number] if number < len(points) else self.best_x[position]
