@@ -17,6 +17,7 @@ from .least_squares import LeastSquares
 from .memory import Memory
 from .optimizer import LandscapeOptimizer
 from .results import InversionHistory, InversionResult, RoundRecord, Status
+from .stages import Stage
 
 __all__ = [
     "CheckpointError",
@@ -29,6 +30,7 @@ __all__ = [
     "LeastSquares",
     "Memory",
     "RoundRecord",
+    "Stage",
     "Status",
 ]
 __version__ = "0.1.0"

@@ -41,6 +41,7 @@ from .replay import Alternating, Guide, Replay, Streaming
 from .results import InversionResult, RoundRecord
 from .solvers import HandOver, LandscapeStep, Solver, TorchOptim
 from .solvers.torch_optim import OptimizerFactory, refuse_coupled_rows
+from .stages import Stage, in_stages
 from .targets import TargetFeed, refuse_empty, refuse_nonfinite
 from .terms import Bounds, ExtraTerm, Terms
 from .theta_objective import DistanceToEnd, LossAtPoint, LossRatio, ThetaObjective
@@ -228,6 +229,7 @@ class LandscapeInverter:
         max_batch_size: int | None = None,
         num_hypotheses: int = 1,
         starts: Starts | None = None,
+        stages: Sequence[Stage] = (),
         differentiable: Differentiable | str | None = None,
         allow_unfitted: bool = False,
     ) -> InversionResult:
@@ -259,6 +261,9 @@ class LandscapeInverter:
                 evaluations, and return all in ``result.hypotheses``; ``max_evaluations`` is then the budget of each.
             starts: where hypotheses begin, one of those in ``landscape_opt.hypotheses``; None takes
                 :class:`~landscape_opt.hypotheses.Remembered`.
+            stages: what is minimised first, each a :class:`~landscape_opt.Stage` with its part of ``max_evaluations``, other
+                weights and other terms. The next begins at its answer; the last is what is asked for here, and loss,
+                status and history are of that one.
             differentiable: ``"implicit"`` or ``"unrolled"``, a :class:`~landscape_opt.Differentiable`: ``result.x``,
                 ``result.prediction`` and ``result.loss`` carry gradients in the target and in tensors that the loss
                 holds. What that costs in F is not counted.
@@ -301,8 +306,12 @@ class LandscapeInverter:
         check_fitted(self.landscape.is_fitted, allow_unfitted)
         if self.landscape.is_fitted:
             self.landscape.check_fits(refuse_empty(target))
+        target = refuse_empty(target)
+        return in_stages(partial(self._invert, target), request, stages) if stages else self._invert(target, request)
+
+    def _invert(self, target: Batch, request: Request) -> InversionResult:
         with self._guests(self._seed_of("invert", 0), request.terms(self.landscape.layout)) as objective:
-            return Inversion(self.landscape, objective, self.memory, self.z_optimizer, request).run(refuse_empty(target))
+            return Inversion(self.landscape, objective, self.memory, self.z_optimizer, request).run(target)
 
     def remember(self, x: X) -> None:
         """Add solutions of your own to the memory; costs one forward of F each.

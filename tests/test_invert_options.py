@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import case, fitted, new_inverter, squares
 
-from landscape_opt import LandscapeInverter, LearnedLandscape, Memory, Status
+from landscape_opt import LandscapeInverter, LearnedLandscape, Memory, Stage, Status
 
 F64 = torch.float64
 
@@ -265,6 +265,46 @@ def test_the_memory_is_filled_by_fitting_and_saved(tmp_path):
     loaded = LandscapeInverter.load(tmp_path / "file", case("mlp").forward_model, squares)
     assert torch.equal(loaded.memory.x, inverter.memory.x)
     assert torch.equal(loaded.invert(case("mlp").targets(3, 5), 12).x, inverter.invert(case("mlp").targets(3, 5), 12).x)
+
+
+# ---------------------------------------------------------------------------------------------------------------- stages
+
+
+def test_a_stage_is_an_inversion_of_its_own_and_the_next_begins_at_its_answer():
+    weights = torch.rand(5, 7, generator=given_by.seeded(3), dtype=F64)
+    ridge = lambda x, prediction: x.square().sum(1)  # noqa: E731  # one and the same in both
+    staged = solved(targets(), 30, stages=[Stage(4, observed=weights), Stage(6, extra_terms=[ridge])])
+    first = solved(targets(), 4, observed=weights)
+    second = solved(targets(), 6, extra_terms=[ridge], warm_start=first)
+    last = solved(targets(), 20, warm_start=second)
+    for name in ("x", "loss", "status"):
+        assert torch.equal(getattr(staged, name), getattr(last, name)), name
+    total = first.num_evaluations + second.num_evaluations + last.num_evaluations
+    assert torch.equal(staged.num_evaluations, total)
+    assert (total <= 30).all()
+
+
+def test_tolerances_are_those_of_the_last_stage():
+    ridge = lambda x, prediction: 100.0 * x.square().sum(1)  # noqa: E731
+    staged = solved(targets(), 60, stages=[Stage(10, extra_terms=[ridge])], rtol=0.9)
+    assert (staged.status == Status.CONVERGED).all()
+    assert (staged.num_evaluations > 10).all()
+
+
+@given(seed=given_by.target_seeds)
+def test_stages_keep_the_rows_apart(seed):
+    stages = [Stage(3, extra_terms=[lambda x, prediction: x.square().sum(1)])]
+    y = case("mlp").targets(4, seed)
+    inverter = fitted("mlp", torch.float32, "anchored", "default")
+    laws.rows_do_not_mix(lambda batch: inverter.invert(batch, 10, stages=stages), y)
+
+
+@pytest.mark.parametrize(("stages", "message"), [([Stage(20)], "leave none"), ([Stage(30), Stage(1)], "leave none")])
+def test_stages_that_leave_nothing_are_refused(stages, message):
+    with pytest.raises(ValueError, match=message):
+        solved(targets(), 20, stages=stages)
+    with pytest.raises(ValueError, match="at least 1 evaluation"):
+        Stage(0)
 
 
 ERRORS = [
