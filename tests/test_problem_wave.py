@@ -1,0 +1,197 @@
+"""Full waveform inversion: is the wave equation solved, is the problem well formed, and does descent skip cycles?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from landscape_opt.problems.wave import (
+    BACKGROUND,
+    NUM_COEFFICIENTS,
+    PEAK_FREQUENCY,
+    STEP,
+    WaveEquation,
+    ricker,
+    wave,
+    waveform_misfit,
+)
+
+SHOT, RECEIVERS = 56.25, 118.75 + 125.0 * np.arange(8)  # m, as the documentation states them
+TIMES = 0.01 * np.arange(1, 91)  # s
+DELAY = 0.12  # s
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return wave()
+
+
+def drawn(num, seed=1):
+    return torch.randn(num, NUM_COEFFICIENTS, generator=torch.Generator().manual_seed(seed))
+
+
+def slope_of_wavelet(t):
+    """The derivative of (1 − 2a) exp(−a), a = (10 Hz π t)²."""
+    a = (10.0 * math.pi * t) ** 2
+    return -2.0 * (10.0 * math.pi) ** 2 * t * (3.0 - 2.0 * a) * math.exp(-a)
+
+
+def simulated(speed, finer=1):
+    """The traces of one profile by a plain leapfrog in NumPy, on a grid that may be so many times finer in z and in t."""
+    speed = np.repeat(np.asarray(speed, dtype=np.float64), finer)
+    cell, step = 12.5 / finer, 0.0025 / finer
+    middles = cell * (np.arange(len(speed)) + 0.5)
+    shot, *receivers = (np.abs(middles - z) <= 0.5 * cell + 1e-9 for z in (SHOT, *RECEIVERS))
+    now, before, traces = np.zeros(len(speed)), np.zeros(len(speed)), []
+    for n in range(1, 360 * finer + 1):
+        force = 2.0 / 2000.0 * slope_of_wavelet((n - 1) * step - DELAY) * shot / (cell * shot.sum())  # s(t) δ(z − z_s)
+        bend = np.zeros(len(speed))
+        bend[1:-1] = np.diff(now, 2) / cell**2
+        after = 2.0 * now - before + (speed * step) ** 2 * (bend + force)
+        for end, inside in ((0, 1), (-1, -2)):  # Mur: u_t = ± c u_z, centred half a cell inside and half a step on
+            ratio = (speed[end] * step - cell) / (speed[end] * step + cell)
+            after[end] = now[inside] + ratio * (after[inside] - now[end])
+        now, before = after, now
+        if n % (4 * finer) == 0:
+            traces.append([now[cells].mean() for cells in receivers])
+    return np.array(traces).T
+
+
+def delayed_wavelets(ratio):
+    """D'Alembert's answer for the constant speed of ratio · 2000 m/s: u = ratio · w(t − |z − z_s| / c)."""
+    arrival = np.abs(RECEIVERS - SHOT) / (ratio * BACKGROUND)
+    return ratio * ricker(torch.as_tensor(TIMES - DELAY - arrival[:, None]), PEAK_FREQUENCY).numpy()
+
+
+def constant(ratio):
+    x = torch.zeros(1, NUM_COEFFICIENTS)
+    x[0, 0] = math.log(2.2) * math.atanh(math.log(ratio) / math.log(2.2)) / 0.15
+    return x
+
+
+def test_the_wavelet_is_the_second_derivative_of_a_gaussian():
+    time = torch.linspace(-0.2, 0.2, 401, dtype=torch.float64, requires_grad=True)
+    gaussian = torch.exp(-((math.pi * PEAK_FREQUENCY * time) ** 2))
+    (slope,) = torch.autograd.grad(gaussian.sum(), time, create_graph=True)
+    (bend,) = torch.autograd.grad(slope.sum(), time)
+    wavelet = ricker(time.detach(), PEAK_FREQUENCY)
+    assert torch.allclose(wavelet, -bend / (2.0 * (math.pi * PEAK_FREQUENCY) ** 2), atol=1e-12)
+    spectrum = np.abs(np.fft.rfft(wavelet.numpy(), 40_000))
+    assert np.fft.rfftfreq(40_000, 0.001)[spectrum.argmax()] == pytest.approx(PEAK_FREQUENCY, abs=0.05)
+
+
+def test_the_traces_are_those_of_a_plain_leapfrog():
+    x = torch.cat([drawn(1), 1.7 * drawn(1, seed=2)])
+    forward_model = WaveEquation()
+    for speed, traces in zip(forward_model.speed(x).numpy(), forward_model(x).numpy(), strict=True):
+        # The plain one has the exact derivative of the wavelet, not a difference over one step.
+        assert np.abs(traces - simulated(speed)).max() < 0.01
+
+
+@pytest.mark.parametrize("ratio", [0.8, 1.0, 1.3])
+def test_at_constant_speed_the_delayed_wavelet_arrives(ratio):
+    """The scheme disperses, as one of second order does: on a grid three times finer its error is nine times less."""
+    forward_model, exact = WaveEquation(), delayed_wavelets(ratio)
+    assert torch.allclose(forward_model.speed(constant(ratio)), torch.tensor(ratio * BACKGROUND))
+    traces = forward_model(constant(ratio))[0].numpy()
+    error = np.linalg.norm(traces - exact)
+    fine_error = np.linalg.norm(simulated(np.full(80, ratio * BACKGROUND), finer=3) - exact)
+    assert np.abs(traces[0] - exact[0]).max() < 0.08 * ratio
+    assert fine_error < 0.07 * np.linalg.norm(exact)
+    assert 7.0 < error / fine_error < 11.0
+    assert np.abs(traces[:2, -20:]).max() < 0.01  # nothing comes back from the ends
+
+
+@pytest.mark.parametrize("size", [10.0, 1e4])
+def test_it_is_stable_for_every_x(size):
+    forward_model = WaveEquation()
+    x = size * drawn(32)
+    assert float(forward_model.speed(x).max()) * STEP / 12.5 < 1.0
+    assert float(forward_model(x).abs().max()) < 20.0
+
+
+def test_first_and_second_derivatives_are_right():
+    forward_model, (x, along) = WaveEquation().double(), drawn(2).double()
+
+    def loss(x):
+        return 0.5 * (forward_model(x[None]) - 0.1).square().sum()
+
+    def gradient(x):
+        leaf = x.requires_grad_(True)
+        return torch.autograd.grad(loss(leaf), leaf, create_graph=True)[0]
+
+    step = 1e-5 * along
+    slope = (loss(x + step) - loss(x - step)) / 2e-5
+    assert torch.allclose(gradient(x.clone()) @ along, slope, rtol=1e-6)
+    leaf = x.clone().requires_grad_(True)
+    (product,) = torch.autograd.grad(gradient(leaf) @ along, leaf)
+    bend = (gradient((x + step).detach()) - gradient((x - step).detach())) / 2e-5
+    assert torch.allclose(product, bend, rtol=1e-5, atol=1e-5)
+
+
+def test_rows_never_meet():
+    forward_model, x = WaveEquation(), drawn(7)
+    alone = torch.cat([forward_model(row[None]) for row in x])
+    assert torch.allclose(forward_model(x), alone, atol=1e-5)
+
+
+def test_the_truth_has_no_loss(problem):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4096 + 3 * 512, NUM_COEFFICIENTS, generator=generator)
+    for truth, targets in ((x[4608:5120], problem.test), (1.7 * x[5120:], problem.unfamiliar.targets)):
+        assert float(problem.loss_fn(problem.forward_model(truth[::8]), targets[::8]).max()) < 1e-7
+
+
+def test_splits_are_of_different_targets_from_a_seed_of_their_own(problem):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    again, other = wave(), wave(seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    splits = ("train", "validation", "test")
+    assert all(torch.equal(getattr(problem, split), getattr(again, split)) for split in splits)
+    assert torch.equal(problem.partly.observed, again.partly.observed)
+    assert not torch.equal(problem.test, other.test)
+    rows = torch.cat([*(getattr(problem, split) for split in splits), problem.unfamiliar.targets]).flatten(1)
+    assert len(rows) == len({row.numpy().tobytes() for row in rows}) == 4096 + 3 * 512
+    assert bool(rows.isfinite().all())
+
+
+def test_half_of_the_receivers_are_dead(problem):
+    alive = problem.partly.observed
+    assert alive.shape == problem.partly.targets.shape
+    assert alive.dtype == torch.bool
+    assert torch.equal(alive.all(2), alive.any(2))
+    assert (alive[:, :, 0].sum(1) == 4).all()
+    assert (alive[:, :, 0].float().mean(0) - 0.5).abs().max() < 0.1
+    assert len(alive[:, :, 0].unique(dim=0)) == math.comb(8, 4)
+
+
+def test_every_target_can_be_descended_on(problem):
+    x = problem.x_init.expand(512, -1).clone().requires_grad_(True)
+    for targets in (one.targets for one in problem.test_sets().values()):
+        loss = problem.loss_fn(problem.forward_model(x), targets)
+        (gradient,) = torch.autograd.grad(loss.sum(), x)
+        assert bool(loss.isfinite().all())
+        assert bool(gradient.isfinite().all())
+        assert float(gradient.norm(dim=1).min()) > 1e-2
+
+
+def test_descent_skips_cycles(problem):
+    """From the start towards a constant speed that is much higher the loss rises before it falls."""
+    x = torch.zeros(31, NUM_COEFFICIENTS)
+    x[:, 0] = torch.linspace(0.0, 3.0, 31)
+    traces = problem.forward_model(x)
+    losses = problem.loss_fn(traces, traces[-1:].expand_as(traces))
+    assert float(losses[-1]) == 0.0
+    assert float(losses[1]) > float(losses[0])
+    assert float(losses.max()) > 1.1 * float(losses[0])
+
+
+def test_the_metric_is_of_any_rows(problem):
+    prediction = problem.forward_model(drawn(4)).detach()
+    figures = problem.metric.of(drawn(4), prediction, problem.test[:4])
+    assert torch.equal(figures[2:], problem.metric.of(drawn(4)[2:], prediction[2:], problem.test[2:4]))
+    assert torch.allclose(waveform_misfit(drawn(4), 1.1 * problem.test[:4], problem.test[:4]), torch.tensor(10.0), atol=1e-3)
