@@ -96,7 +96,7 @@ class Remembered(Starts):
         scattered = Scattered().draw(own, count, place)
         if place.look_up is None or count == 1:
             return scattered
-        stored = place.look_up.candidates(torch.arange(len(own), device=own.device), count - 1).x
+        stored = place.look_up.candidates(torch.arange(len(own), device=own.device), count - 1).x[:, : count - 1]
         return torch.cat([own[:, None], stored, scattered[:, 1 + stored.shape[1] :]], dim=1)
 
 

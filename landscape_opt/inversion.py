@@ -248,6 +248,6 @@ class Inversion:
             return UnrankedPoints(self.memory, float(mapping.loss))
         terms = self.objective.terms
         return StoredPoints(
-            self.memory, bundle, self.objective.loss_of, float(mapping.loss), mapping.spec.evaluation_cost,
+            self.memory, bundle, self.objective.loss_of, mapping.x_init, float(mapping.loss), mapping.spec.evaluation_cost,
             is_familiar=not terms.masked and not terms.extra,
         )  # fmt: skip

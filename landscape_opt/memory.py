@@ -16,15 +16,14 @@ from .batches import Batch
 State: TypeAlias = dict[str, Any]
 LossOf: TypeAlias = Callable[[Tensor, Any, Any], Tensor]
 
-NUM_START_LOSSES = 2048
-UNUSUAL = 0.9
-"""Rows whose loss at the start is above this quantile of the fit's are looked up at once."""
 NUM_DIVERSE = 8
 SOLVED = 1e-10
 """Share of L₀ below which no other start is looked for."""
 MUCH_BETTER = 0.5
 """The landscape's own start is given up for a stored point with less than this share of its loss."""
 MIN_COMPARED = 64
+MAX_AT_ONCE = 2**18
+"""Elements of predictions that are compared at a time: more would leave the cache."""
 OPERATIONS = 6
 """Multiply-adds that comparing one element of a prediction costs, in those of F: memory traffic, not arithmetic."""
 
@@ -47,12 +46,11 @@ class LookUp(ABC):
     """Where a batch of targets finds other starts.
 
     Attributes:
-        unusual: rows whose loss at the start is above this are looked up at once.
-        promise: they go to a stored point that has less than this share of their loss.
+        promise: a row whose start has been evaluated goes to a stored point that has less than this share of its loss; 0
+            leaves all rows where they are.
         solved: rows below this loss are left in peace.
     """
 
-    unusual: float
     promise: float
     solved: float
 
@@ -85,7 +83,6 @@ class Memory:
         self.capacity, self.max_bytes = capacity, max_bytes
         self.storage: tuple[Tensor, Batch] | None = None
         self.room, self.count = 0, 0
-        self.start_losses: Tensor | None = None
 
     def __len__(self) -> int:
         return min(self.count, self.room)
@@ -131,23 +128,10 @@ class Memory:
         row_bytes = sum(leaf[0].numel() * leaf.element_size() for leaf in [x, *batches.leaves(prediction)])
         return min(self.capacity, self.max_bytes // row_bytes)
 
-    def note_starts(self, loss: Tensor) -> None:
-        """Remember the losses at which trajectories of the fit began, (N,)."""
-        loss = loss.detach()[loss.isfinite()]
-        before = loss[:0] if self.start_losses is None else self.start_losses
-        self.start_losses = torch.cat([before, loss])[-NUM_START_LOSSES:]
-
     @property
     def num_elements(self) -> int:
         """Elements of one stored prediction."""
         return 0 if self.storage is None else sum(leaf[0].numel() for leaf in batches.leaves(self.storage[1]))
-
-    @property
-    def unusual(self) -> float:
-        """A start with a loss above this is one that the fit has hardly seen."""
-        if self.start_losses is None or len(self.start_losses) == 0:
-            return torch.inf
-        return float(self.start_losses.quantile(UNUSUAL))
 
     def nearest(
         self, target: Batch, loss_of: LossOf, num_compared: int | None = None, count: int = NUM_DIVERSE
@@ -169,39 +153,43 @@ class Memory:
         return Candidates(x[near.indices.gather(1, picked)], near.values.gather(1, picked))
 
     def _losses(self, target: Batch, loss_of: LossOf, num_compared: int) -> Tensor:
-        """(B, N), a target at a time: nothing is copied, and what is compared stays in the cache."""
+        """(B, N), some targets at a time: what is compared stays in the cache."""
         assert self.storage is not None
         x, stored = batches.map_leaves(lambda leaf: leaf[:num_compared], self.storage)
+        size = batches.size(target)
+        at_once = max(1, MAX_AT_ONCE // max(1, num_compared * self.num_elements))
 
-        def against(row: int) -> Tensor:
-            same = batches.map_leaves(lambda leaf: leaf[row].expand(num_compared, *leaf.shape[1:]), target)
-            return loss_of(x, stored, same)
+        def against(rows: Tensor) -> Tensor:
+            same: Batch = batches.rows(target, rows.repeat_interleave(num_compared))
+            again = torch.arange(num_compared, device=x.device).repeat(len(rows))
+            return loss_of(x[again], batches.rows(stored, again), same).reshape(len(rows), num_compared)
 
         with torch.no_grad():
-            losses = torch.stack([against(row) for row in range(batches.size(target))])
+            losses = torch.cat([against(rows) for rows in torch.arange(size, device=x.device).split(at_once)])
         return torch.where(losses.isfinite(), losses, torch.inf)
 
     def state_dict(self) -> State:
         """Everything that is remembered."""
-        return {name: getattr(self, name) for name in ("storage", "room", "count", "start_losses")}
+        return {name: getattr(self, name) for name in ("storage", "room", "count")}
 
     def load_state_dict(self, state: State) -> None:
         """Take back what :meth:`state_dict` gave."""
         self.storage = None if state["storage"] is None else batches.map_leaves(Tensor.clone, tuple(state["storage"]))
-        self.room, self.count, self.start_losses = state["room"], state["count"], state["start_losses"]
+        self.room, self.count = state["room"], state["count"]
 
 
 class StoredPoints(LookUp):
-    """Looks up a memory for one batch of targets; so many points that a look costs about two evaluations of F at most.
+    """Looks up a memory for one batch of targets; so many points that a look costs about one evaluation of F at most.
 
     Args:
         memory: not empty.
         target: the whole batch.
         loss_of: (x, prediction, target) → (rows,): what is minimised.
+        x_init: the plain start, (d,): a candidate like any other, after the best stored one.
         level: L₀, the mean loss at the plain start.
         evaluation_cost: multiply-adds of one evaluation of F for one sample.
-        is_familiar: whether losses may be compared with those of the fit; if not (a mask, a further term), every row is
-            looked up, and goes where the loss is lower.
+        is_familiar: whether the landscape was fitted to what is minimised; if not (a mask, a further term), its start
+            has no advance over a stored point.
     """
 
     def __init__(
@@ -209,18 +197,24 @@ class StoredPoints(LookUp):
         memory: Memory,
         target: Batch,
         loss_of: LossOf,
+        x_init: Tensor,
         level: float,
         evaluation_cost: float,
         is_familiar: bool = True,
     ) -> None:
-        self.memory, self.target, self.loss_of = memory, target, loss_of
-        self.unusual, self.promise = (memory.unusual, MUCH_BETTER) if is_familiar else (-torch.inf, 1.0)
+        self.memory, self.target, self.loss_of, self.x_init = memory, target, loss_of, x_init
+        self.promise = MUCH_BETTER if is_familiar else 1.0
         self.solved = SOLVED * level
-        self.num_compared = max(MIN_COMPARED, int(2.0 * evaluation_cost / (OPERATIONS * memory.num_elements)))
+        self.num_compared = max(MIN_COMPARED, int(0.5 * evaluation_cost / (OPERATIONS * memory.num_elements)))
 
     def candidates(self, rows: Tensor, count: int = NUM_DIVERSE) -> Candidates:
-        """The best and the most different of the points compared."""
-        return self.memory.nearest(batches.rows(self.target, rows), self.loss_of, self.num_compared, count)
+        """The best of the points compared, the plain start, and then what is most different."""
+        found = self.memory.nearest(batches.rows(self.target, rows), self.loss_of, self.num_compared, count)
+        assert found.loss is not None
+        plain = self.x_init.expand(len(rows), 1, -1)
+        unknown = found.loss.new_full((len(rows), 1), torch.inf)
+        x = torch.cat([found.x[:, :1], plain, found.x[:, 1:]], dim=1)
+        return Candidates(x, torch.cat([found.loss[:, :1], unknown, found.loss[:, 1:]], dim=1))
 
 
 class UnrankedPoints(LookUp):
@@ -233,7 +227,6 @@ class UnrankedPoints(LookUp):
         level: L₀, the mean loss at the plain start.
     """
 
-    unusual = torch.inf
     promise = 0.0
 
     def __init__(self, memory: Memory, level: float) -> None:

@@ -48,7 +48,6 @@ class Alternating(Replay):
         limits = Limits(self.num_steps + 1)
         descent = descend(guide.objective, guide.collect_solver(), start, target, limits, visits.append)
         guide.memory.add(descent.x, descent.prediction)
-        guide.memory.note_starts(descent.history.loss[0])
         parts = [self._entries(visits, position, target, descent.x, mapping.reanchors) for position in range(len(visits))]
         if mapping.reanchors:
             parts.insert(0, {**parts[0], "loss_before": torch.full_like(parts[0]["loss_before"], NO_LOSS)})

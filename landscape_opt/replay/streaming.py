@@ -111,7 +111,6 @@ class Streaming(Replay):
             raise ValueError("Streaming needs an objective that evaluates F; use replay=Alternating(...) instead")
         if self.starts_only:
             self._count(torch.zeros(len(evaluation.loss), dtype=torch.long), evaluation)
-            guide.memory.note_starts(evaluation.loss)
             return
         stream, fresh = self.stream, self.stream.age == 0
         self._count(torch.where(points.is_fixed, self.horizon, stream.age) if points.is_fixed is not None else stream.age,
@@ -120,8 +119,6 @@ class Streaming(Replay):
         moved = evaluation.without_prediction().where(sane, stream.evaluation)
         age = torch.where(sane | ~fresh, stream.age + 1, self.horizon)  # a fresh row that is not finite has no way on
         self.stream = replace(stream, evaluation=moved, age=age, z=torch.where(sane[:, None], points.z, stream.z))
-        begun = fresh if points.is_fixed is None else fresh & ~points.is_fixed
-        guide.memory.note_starts(evaluation.loss[begun])
         leaving = self._over(guide) & sane
         if evaluation.prediction is not None and bool(leaving.any()):
             guide.memory.add(evaluation.x[leaving], batches.rows(evaluation.prediction, leaving))
