@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,9 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = torch.get_num_threads()
     torch.set_num_threads(given.threads)
     try:
-        print(
-            {"demo": _demo, "linear": _linear, "zoo": _zoo, "hidden": _hidden, "crowd": _crowd}[given.command](given), end=""
-        )
+        print(_COMMANDS[given.command](given), end="")
     finally:
         torch.set_num_threads(before)
     return 0
@@ -55,12 +52,12 @@ def _zoo(given: argparse.Namespace) -> str:
 
 
 def _hidden(given: argparse.Namespace) -> str:
-    from .benchmark.hidden import run_hidden
-    from .problems import digits
+    from .benchmark.hidden import few, run_hidden
+    from .benchmark.registry import problem_named
 
-    problem = digits()
+    problem = problem_named(given.problem)
     if given.quick:
-        return run_hidden(replace(problem, test=problem.test[:32]), 3.0, (0, 1, 5), progress=not given.silent).text
+        return run_hidden(few(problem, 32), 3.0, (0, 1, 5), progress=not given.silent).text
     return run_hidden(problem, given.seconds, progress=not given.silent).text
 
 
@@ -68,6 +65,49 @@ def _crowd(given: argparse.Namespace) -> str:
     from .benchmark.crowd import run_crowd
 
     return (run_crowd(64, 16, 32, 400) if given.quick else run_crowd()).text
+
+
+def _bench(given: argparse.Namespace) -> str:
+    from .benchmark.command import bench
+
+    if given.report:
+        from .benchmark.page import write_page
+
+        return f"written: {write_page(given.out, given.docs)}\n"
+    if not given.names:
+        from .benchmark.registry import available
+
+        raise SystemExit(f"name a problem: {', '.join(available())}")
+    try:
+        report = bench(
+            given.names,
+            given.seconds,
+            given.seeds,
+            budgets=given.budgets,
+            only=given.only,
+            once=given.once,
+            num_validation=given.validation,
+            num_test=given.test,
+            out=given.out,
+            max_minutes=given.max_minutes,
+            quick=given.quick,
+            again=given.again,
+            show=_quiet if given.silent else _show,
+        )
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    return report.text
+
+
+def _show(line: str) -> None:
+    print(line, flush=True)
+
+
+def _quiet(line: str) -> None:
+    """Shows nothing."""
+
+
+_COMMANDS = {"demo": _demo, "linear": _linear, "zoo": _zoo, "hidden": _hidden, "crowd": _crowd, "bench": _bench}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,14 +122,39 @@ def _parser() -> argparse.ArgumentParser:
     linear = commands.add_parser("linear", help="the linear problem, where the best landscape is known")
     linear.add_argument("--seconds", type=_positive, default=60.0, help="of each of two fits (default: 60)")
     zoo = commands.add_parser("zoo", help="classic problems: the batched solvers beside SciPy, which takes one at a time")
-    hidden = commands.add_parser("hidden", help="digits of which half was not observed, with and without the memory")
+    hidden = commands.add_parser("hidden", help="targets of which a part was not observed, with and without the memory")
+    hidden.add_argument("--problem", default="digits", help="digits, skeleton, camera, … (default: digits)")
     hidden.add_argument("--seconds", type=_positive, default=80.0, help="of each of two fits (default: 80)")
     crowd = commands.add_parser("crowd", help="many targets of unlike difficulty, with finished rows replaced and without")
-    for command in (demo, linear, zoo, hidden, crowd):
+    bench = commands.add_parser(
+        "bench", help="every method on the problems named, at equal evaluations; or the report on all"
+    )
+    _add_bench(bench)
+    for command in (demo, linear, zoo, hidden, crowd, bench):
         command.add_argument("--quick", action="store_true", help="a few seconds, to see that all runs")
         command.add_argument("--threads", type=_count, default=2, help="of torch (default: 2)")
         command.add_argument("--silent", action="store_true", help="without progress bars")
     return parser
+
+
+def _add_bench(bench: argparse.ArgumentParser) -> None:
+    bench.add_argument("names", nargs="*", metavar="NAME", help="of a problem, as linear, digits, wave")
+    bench.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of fitting (default: 0 1 2)")
+    bench.add_argument("--seconds", type=_positive, default=150.0, help="of fitting, for everyone who trains (default: 150)")
+    bench.add_argument("--budgets", type=int, nargs="+", default=None, help="evaluations, ascending from 0")
+    bench.add_argument(
+        "--only", nargs="+", metavar="METHOD", default=None, help="groups of methods (default: the protocol's)"
+    )
+    bench.add_argument(
+        "--out", type=Path, default=Path("benchmarks"), help="folder of results; what is there is not run again"
+    )
+    bench.add_argument("--once", nargs="+", metavar="METHOD", default=[], help="groups trained with the first seed alone")
+    bench.add_argument("--validation", type=_count, default=None, help="targets that methods are tuned on (default: 256)")
+    bench.add_argument("--test", type=_count, default=None, help="targets of every reported set (default: 512)")
+    bench.add_argument("--again", action="store_true", help="run what is there again")
+    bench.add_argument("--max-minutes", type=_positive, default=None, help="begin nothing that would end later")
+    bench.add_argument("--report", action="store_true", help="write docs/benchmarks.md and its pictures from all results")
+    bench.add_argument("--docs", type=Path, default=Path("docs"), help="where --report writes (default: docs)")
 
 
 def _positive(text: str) -> float:

@@ -19,8 +19,9 @@ LossOf: TypeAlias = Callable[[Tensor, Any, Any], Tensor]
 NUM_DIVERSE = 8
 SOLVED = 1e-10
 """Share of L₀ below which no other start is looked for."""
-MUCH_BETTER = 0.5
-"""The landscape's own start is given up for a stored point with less than this share of its loss."""
+MUCH_BETTER, BETTER = 0.5, 0.7
+"""The landscape's own start is given up for a stored point with less than this share of its loss; the second where the
+landscape was not fitted to what is minimised."""
 MIN_COMPARED = 64
 MAX_AT_ONCE = 2**18
 """Elements of predictions that are compared at a time: more would leave the cache."""
@@ -189,7 +190,7 @@ class StoredPoints(LookUp):
         level: L₀, the mean loss at the plain start.
         evaluation_cost: multiply-adds of one evaluation of F for one sample.
         is_familiar: whether the landscape was fitted to what is minimised; if not (a mask, a further term), its start
-            has no advance over a stored point.
+            is worth less.
     """
 
     def __init__(
@@ -203,7 +204,7 @@ class StoredPoints(LookUp):
         is_familiar: bool = True,
     ) -> None:
         self.memory, self.target, self.loss_of, self.x_init = memory, target, loss_of, x_init
-        self.promise = MUCH_BETTER if is_familiar else 1.0
+        self.promise = MUCH_BETTER if is_familiar else BETTER
         self.solved = SOLVED * level
         self.num_compared = max(MIN_COMPARED, int(0.5 * evaluation_cost / (OPERATIONS * memory.num_elements)))
 

@@ -13,7 +13,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md", "docs/asking.md", "docs/optimizer.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/quickstart.md", "docs/asking.md", "docs/optimizer.md", "docs/worth_it.md"]
+)
 def test_python_blocks_run(page, capsys):
     blocks = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
     assert blocks, f"{page} shows no Python"

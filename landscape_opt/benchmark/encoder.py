@@ -27,7 +27,7 @@ class Encoder:
     """
 
     def __init__(self, problem: Problem, width: int = 256, seed: int = 0) -> None:
-        self.seed = seed
+        self.seed, self.num_evaluations = seed, 0
         self.landscape = problem.landscape()
         features = self._features(problem.train)
         self.mean, self.std = features.mean(0), features.std(0).clamp_min(1e-6)
@@ -68,6 +68,7 @@ class Encoder:
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 optimizer.step()
+            self.num_evaluations += objective.num_evaluations
         return self
 
     def _features(self, target: Batch) -> Tensor:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .. import batches
 from ..inverter import LandscapeInverter
 from ..memory import Candidates, LossOf, Memory
 from ..problems.problem import Problem
@@ -51,11 +52,22 @@ class HiddenReport:
 
 
 def masks(problem: Problem) -> dict[str, Tensor]:
-    """Which elements of the test targets were observed: a half at random, and one side of the picture."""
+    """Which elements were observed: as the problem says, or a half at random and one side of an image."""
+    if problem.partly is not None and problem.partly.observed is not None:
+        return {problem.partly.described_as or "a part": problem.partly.observed}
     like = problem.test
     at_random = torch.rand(like.shape, generator=torch.Generator().manual_seed(5)) < 0.5
     left = torch.arange(like.shape[-1]) < like.shape[-1] // 2
     return {"half of the pixels at random": at_random, "the right half": left.expand_as(like)}
+
+
+def few(problem: Problem, count: int) -> Problem:
+    """The same problem with so many test targets alone."""
+    partly = problem.partly
+    if partly is not None:
+        seen = None if partly.observed is None else partly.observed[:count]
+        partly = replace(partly, targets=batches.rows(partly.targets, torch.arange(count)), observed=seen)
+    return replace(problem, test=problem.test[:count], partly=partly)
 
 
 def run_hidden(problem: Problem, seconds: float, budgets: tuple[int, ...] = BUDGETS, progress: bool = True) -> HiddenReport:
@@ -78,13 +90,14 @@ def run_hidden(problem: Problem, seconds: float, budgets: tuple[int, ...] = BUDG
         "L-BFGS from the plain start": plain,
         "encoder, then L-BFGS": partial(plain, warm_start=encoder),
     }
+    targets = problem.test if problem.partly is None else problem.partly.targets
     memory.seconds, spent = 0.0, 0.0
     rows, parts = {}, []
     for name, mask in masks(problem).items():
         found = []
         for method, invert in methods.items():
             began = time.perf_counter()
-            found.append(row(method, _curves(method, invert, problem.test, mask, max(budgets)), budgets))
+            found.append(row(method, _curves(method, invert, targets, mask, max(budgets)), budgets))
             spent += time.perf_counter() - began if method == OURS else 0.0
         rows[name] = tuple(found)
         lost = where_we_lose(found[0], found[1:])
@@ -98,13 +111,13 @@ def run_hidden(problem: Problem, seconds: float, budgets: tuple[int, ...] = BUDG
         f"Look-ups took {100 * share:.1f} % of the wall time of {max(budgets)} evaluations with memory and restarts."
     )
     heading = (
-        f"{problem.name}: {len(problem.test)} test targets, {seconds:.0f} s of fitting on complete ones for the landscape, "
+        f"{problem.name}: {len(targets)} test targets, {seconds:.0f} s of fitting on complete ones for the landscape, "
         "as many for the encoder"
     )
     return HiddenReport("\n\n".join([heading, *parts]) + "\n", rows, share)
 
 
-def _curves(name: str, invert: Callable[..., Any], targets: Tensor, mask: Tensor, most: int) -> Curves:
+def _curves(name: str, invert: Callable[..., Any], targets: Any, mask: Tensor, most: int) -> Curves:
     """In chunks: the encoder sees NaN where nothing was observed."""
     hidden = torch.where(mask, targets, torch.nan)
     parts = [

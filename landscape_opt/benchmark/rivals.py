@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,7 +15,8 @@ from ..guest import frozen
 from ..landscape import LearnedLandscape
 from ..objective import Objective
 from ..problems.problem import Problem
-from ..solvers import LBFGS, Solver, Start, TorchOptim
+from ..solvers import LBFGS, LevenbergMarquardt, Solver, Start, TorchOptim
+from .pool import side_by_side
 
 RATES: dict[str, tuple[float, ...]] = {
     "GD": (0.02, 0.05, 0.1, 0.2, 0.4),
@@ -82,6 +82,11 @@ def second_order(first_steps: tuple[float | None, ...] = FIRST_STEPS) -> tuple[R
     )
 
 
+def least_squares(dampings: Sequence[float] = (1e-3,)) -> tuple[Rival, ...]:
+    """Levenberg–Marquardt with every damping of the grid; for a :class:`~landscape_opt.LeastSquares` loss."""
+    return tuple(Rival("LM", f"LM damping {damping:.4g}", partial(_lm, damping)) for damping in dampings)
+
+
 def run(rival: Rival, problem: Problem, targets: Tensor, limits: Limits) -> Descent:
     """The rival's descent from the plain start."""
     landscape = problem.landscape()
@@ -109,19 +114,13 @@ def curves_of_all(
         max_evaluations: of every rival.
         show: called when one has ended.
     """
-    num_threads = torch.get_num_threads()
 
     def one(rival: Rival, budget: int) -> Curves:
-        torch.set_num_threads(1)
         found = curves(rival, problem, targets, budget)
         show()
         return found
 
-    try:
-        with ThreadPoolExecutor(num_threads) as pool:
-            return tuple(pool.map(one, rivals, max_evaluations))
-    finally:
-        torch.set_num_threads(num_threads)
+    return tuple(side_by_side([partial(one, *task) for task in zip(rivals, max_evaluations, strict=True)]))
 
 
 def to_budget(best: Tensor, max_evaluations: int) -> Tensor:
@@ -137,3 +136,7 @@ def _torch_optim(factory: Callable[..., torch.optim.Optimizer], rate: float, lan
 
 def _lbfgs(first_step: float | None, landscape: LearnedLandscape) -> Solver:  # noqa: ARG001  # one signature for all
     return LBFGS(first_step=first_step)
+
+
+def _lm(damping: float, landscape: LearnedLandscape) -> Solver:  # noqa: ARG001  # one signature for all
+    return LevenbergMarquardt(damping)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from .rivals import Curves
 from .tuning import Choice, Statistic, chosen
@@ -22,12 +24,14 @@ class Row:
         budgets: evaluations, ascending.
         median: of the best losses so far, at every budget.
         mean: of the same.
+        p90: their 90th percentile; empty where nobody asked.
     """
 
     name: str
     budgets: tuple[int, ...]
     median: tuple[float, ...]
     mean: tuple[float, ...]
+    p90: tuple[float, ...] = field(default=(), compare=False)
 
     def values(self, statistic: Statistic) -> tuple[float, ...]:
         """Median or mean."""
@@ -38,7 +42,13 @@ def row(name: str, curves: Curves, budgets: Sequence[int]) -> Row:
     """The row of one method."""
     median = tuple(Statistic.MEDIAN.of(curves.best[budget]) for budget in budgets)
     mean = tuple(Statistic.MEAN.of(curves.best[budget]) for budget in budgets)
-    return Row(name, tuple(budgets), median, mean)
+    return Row(name, tuple(budgets), median, mean, tuple(_p90(curves.best[budget]) for budget in budgets))
+
+
+def _p90(losses: Tensor) -> float:
+    """The loss that nine of ten stay below, or reach."""
+    ordered = losses.sort().values
+    return float(ordered[math.ceil(0.9 * len(ordered)) - 1])
 
 
 def tuned_row(name: str, curves: Mapping[str, Curves], choices: Sequence[Choice], budgets: Sequence[int]) -> Row:
@@ -51,13 +61,14 @@ def tuned_row(name: str, curves: Mapping[str, Curves], choices: Sequence[Choice]
         budgets: evaluations.
     """
 
-    def value(budget: int, statistic: Statistic) -> float:
+    def losses(budget: int, statistic: Statistic) -> Tensor:
         method = chosen(choices, budget, statistic) if budget > 0 else next(iter(curves))
-        return statistic.of(curves[method].best[budget])
+        return curves[method].best[budget]
 
-    median = tuple(value(budget, Statistic.MEDIAN) for budget in budgets)
-    mean = tuple(value(budget, Statistic.MEAN) for budget in budgets)
-    return Row(name, tuple(budgets), median, mean)
+    median = tuple(Statistic.MEDIAN.of(losses(budget, Statistic.MEDIAN)) for budget in budgets)
+    mean = tuple(Statistic.MEAN.of(losses(budget, Statistic.MEAN)) for budget in budgets)
+    # Of the method chosen for the mean, which is the one that minds the worst targets.
+    return Row(name, tuple(budgets), median, mean, tuple(_p90(losses(budget, Statistic.MEAN)) for budget in budgets))
 
 
 def as_text(rows: Sequence[Row]) -> str:
@@ -72,10 +83,16 @@ def as_text(rows: Sequence[Row]) -> str:
     return "\n".join(lines[:-1])
 
 
-def level(rival: Row) -> float:
-    """The loss to reach: the rival's median at 100 evaluations, not below a thousandth of the median at the start."""
+def level(rival: Row, floor: float = LEVEL_FLOOR, at_start: float | None = None) -> float:
+    """The loss to reach: the rival's median at 100 evaluations, not below a share of the median at the start.
+
+    Args:
+        rival: its row.
+        floor: the share.
+        at_start: median loss at the plain start; None takes the rival's own first.
+    """
     last = max(place for place, budget in enumerate(rival.budgets) if budget <= LEVEL_BUDGET)
-    return max(rival.median[last], LEVEL_FLOOR * rival.median[0])
+    return max(rival.median[last], floor * (rival.median[0] if at_start is None else at_start))
 
 
 def evaluations_to(wanted: float, one: Row) -> float | None:
@@ -105,16 +122,37 @@ def speed_up(ours: Row, rival: Row) -> str:
     return f"median {wanted:.3g}: {rival.name} needs {theirs:.3g} evaluations, {ours.name} {mine:.3g}: {ratio} times as many"
 
 
-def where_we_lose(ours: Row, rivals: Sequence[Row]) -> tuple[str, ...]:
-    """A line for every rival and statistic by which the rival is better than we are at some budget from 1 on."""
+def where_we_lose(ours: Row, rivals: Sequence[Row], solved: float = 0.0, tie: float = 0.0) -> tuple[str, ...]:
+    """A line for every rival and statistic by which the rival is better than we are at some budget from 1 on.
+
+    Args:
+        ours: our row.
+        rivals: of the same budgets.
+        solved: losses up to this are as good as one another.
+        tie: relative difference that is none.
+    """
     lines = []
     for rival in rivals:
         for statistic in Statistic:
             pairs = zip(ours.budgets, ours.values(statistic), rival.values(statistic), strict=True)
-            lost = [f"{budget} ({mine:.3g} > {theirs:.3g})" for budget, mine, theirs in pairs if budget and mine > theirs]
+            lost = [
+                f"{budget} ({mine:.3g} > {theirs:.3g})"
+                for budget, mine, theirs in pairs
+                if budget and is_worse(mine, theirs, solved, tie)
+            ]
             if lost:
                 lines.append(f"{statistic.value}: {rival.name} is better at " + ", ".join(lost))
     return tuple(lines)
+
+
+def is_worse(mine: float, theirs: float, solved: float = 0.0, tie: float = 0.0) -> bool:
+    """Whether a loss is higher, by more than a tie and above what counts as solved.
+
+    Example:
+        >>> is_worse(1.1, 1.0), is_worse(1.1, 1.0, tie=0.2), is_worse(2e-9, 1e-9, solved=1e-8)
+        (True, False, False)
+    """
+    return mine > max(theirs * (1.0 + tie), solved)
 
 
 def break_even(fit_seconds: float, rival_seconds: float, our_seconds: float) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -38,19 +38,40 @@ class Choice:
     name: str
 
 
-def choose(candidates: Sequence[Curves], budgets: Sequence[int]) -> tuple[Choice, ...]:
+def choose(candidates: Sequence[Curves], budgets: Sequence[int], solved: float = 0.0) -> tuple[Choice, ...]:
     """For every budget from 1 on and every statistic, the candidate with the lowest value.
 
     Args:
         candidates: curves on the validation targets, each up to the largest budget.
         budgets: evaluations.
+        solved: losses up to this are as good as one another, and the other statistic decides.
     """
-    return tuple(_strongest(candidates, budget, statistic) for budget in budgets if budget > 0 for statistic in Statistic)
+    return tuple(
+        _strongest(candidates, budget, statistic, solved) for budget in budgets if budget > 0 for statistic in Statistic
+    )
 
 
-def _strongest(candidates: Sequence[Curves], budget: int, statistic: Statistic) -> Choice:
-    values = {one.name: statistic.of(one.best[budget]) for one in candidates}
+def _strongest(candidates: Sequence[Curves], budget: int, statistic: Statistic, solved: float) -> Choice:
+    values = {
+        one.name: strength({each: each.of(one.best[budget]) for each in Statistic}, statistic, solved) for one in candidates
+    }
     return Choice(budget, statistic, min(values, key=values.__getitem__))
+
+
+def strength(values: Mapping[Statistic, float], statistic: Statistic, solved: float = 0.0) -> tuple[float, float]:
+    """What candidates are compared by: the lower, the stronger.
+
+    Args:
+        values: of a candidate, by every statistic.
+        statistic: that counts.
+        solved: losses up to this are as good as one another: which of them is lower is rounding.
+
+    Example:
+        >>> strength({Statistic.MEDIAN: 1e-14, Statistic.MEAN: 0.5}, Statistic.MEDIAN, solved=1e-10)
+        (1e-10, 0.5)
+    """
+    other = next(one for one in Statistic if one is not statistic)
+    return max(values[statistic], solved), values[other]
 
 
 def chosen(choices: Sequence[Choice], budget: int, statistic: Statistic) -> str:

@@ -11,6 +11,7 @@ from landscape_opt.problems.panda import panda
 from landscape_opt.problems.phase import phase
 from landscape_opt.problems.problem import Metric, Problem, TargetSet
 from landscape_opt.problems.skeleton import skeleton
+from landscape_opt.problems.style import style
 from landscape_opt.problems.wave import wave
 from landscape_opt.problems.zoo import Classic, classic, classic_names, zoo
 
@@ -30,6 +31,7 @@ __all__ = [
     "panda",
     "phase",
     "skeleton",
+    "style",
     "wave",
     "zoo",
 ]
