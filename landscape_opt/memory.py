@@ -161,6 +161,9 @@ class Memory:
         at_once = max(1, MAX_AT_ONCE // max(1, num_compared * self.num_elements))
 
         def against(rows: Tensor) -> Tensor:
+            if len(rows) == 1:  # nothing is copied
+                one = batches.map_leaves(lambda leaf: leaf[rows].expand(num_compared, *leaf.shape[1:]), target)
+                return loss_of(x, stored, one)[None]
             same: Batch = batches.rows(target, rows.repeat_interleave(num_compared))
             again = torch.arange(num_compared, device=x.device).repeat(len(rows))
             return loss_of(x[again], batches.rows(stored, again), same).reshape(len(rows), num_compared)
