@@ -128,7 +128,7 @@ def arm(seed: int = 0) -> Problem:
         seed: Seed of the targets. The global random state is not touched.
 
     Returns:
-        The problem: ``x`` has shape ``(10,)``, targets have shape ``(5,)`` as in :class:`Arm`, the last three 0; 4096
+        The problem; ``x`` has shape ``(10,)``, targets have shape ``(5,)`` as in :class:`Arm`, the last three 0; 4096
         train, 512 validation and 512 test targets. The metric is the distance of the tip from the goal, or line, in mm.
 
     Example:

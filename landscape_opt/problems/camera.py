@@ -116,7 +116,7 @@ def camera(seed: int = 0) -> Problem:
         seed: Seed of the targets. The global random state is not touched.
 
     Returns:
-        The problem: ``x`` has shape ``(6,)``, targets have shape ``(24, 24)``; 4096 train, 512 validation and 512 test
+        The problem; ``x`` has shape ``(6,)``, targets have shape ``(24, 24)``; 4096 train, 512 validation and 512 test
         targets.
 
     Example:

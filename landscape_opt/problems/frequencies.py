@@ -98,7 +98,7 @@ def frequencies(seed: int = 0) -> Problem:
         seed: of the targets. The global random state is not touched.
 
     Returns:
-        The problem: ``x`` has shape ``(2,)``, targets ``(64,)``; 4096 train, 512 validation and 512 test targets with
+        The problem; ``x`` has shape ``(2,)``, targets ``(64,)``; 4096 train, 512 validation and 512 test targets with
         frequencies in 4 to 16 cycles, at least one cycle apart. In ``partly`` 32 of the 64 samples are lost, others for
         every target; in ``unfamiliar`` both frequencies are outside that band, in 1 to 4 or 16 to 19 cycles.
 

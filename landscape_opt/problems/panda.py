@@ -108,7 +108,7 @@ def panda(seed: int = 0) -> Problem:
         seed: Seed of the targets. The global random state is not touched.
 
     Returns:
-        The problem: ``x`` has shape ``(7,)``, targets have shape ``(12,)`` as in :meth:`PandaArm.forward`; 4096 train,
+        The problem; ``x`` has shape ``(7,)``, targets have shape ``(12,)`` as in :meth:`PandaArm.forward`; 4096 train,
         512 validation and 512 test targets.
 
     Example:

@@ -110,7 +110,7 @@ def phase(seed: int = 0) -> Problem:
         seed: of the targets; the masks are always the same. The global random state is not touched.
 
     Returns:
-        The problem: ``x`` has shape ``(8, 8)``, targets ``(3, 8, 8)``; 4096 train, 512 validation and 512 test targets.
+        The problem; ``x`` has shape ``(8, 8)``, targets ``(3, 8, 8)``; 4096 train, 512 validation and 512 test targets.
         In ``partly`` 96 of the 192 magnitudes are lost, others for every target; ``unfamiliar`` is of :func:`spikes`.
 
     Example:

@@ -154,7 +154,7 @@ def skeleton(seed: int = 0) -> Problem:
         seed: Seed of the targets. The global random state is not touched.
 
     Returns:
-        The problem: ``x`` has shape ``(54,)``, targets have shape ``(22, 2)``; 4096 train, 512 validation and 512 test
+        The problem; ``x`` has shape ``(54,)``, targets have shape ``(22, 2)``; 4096 train, 512 validation and 512 test
         targets. The metric is the mean distance over all 22 joints, hidden ones too, in pixels of a camera with a
         focal length of 1000.
 

@@ -138,7 +138,7 @@ def wave(seed: int = 0) -> Problem:
         seed: of the targets. The global random state is not touched.
 
     Returns:
-        The problem: ``x`` has shape ``(16,)``, targets ``(8, 90)``; 4096 train, 512 validation and 512 test targets. In
+        The problem; ``x`` has shape ``(16,)``, targets ``(8, 90)``; 4096 train, 512 validation and 512 test targets. In
         ``partly`` four of the eight receivers are dead, others for every target; in ``unfamiliar`` the logarithm of the
         speed varies 1.7 times as much (before its bound).
 
