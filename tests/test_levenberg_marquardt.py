@@ -94,7 +94,7 @@ def test_the_laws_hold_after_the_hand_over_too(kind, seed):
     before = None
     for budget in range(0, 24, 3):
         loss = invert(y, budget).loss
-        assert before is None or (loss <= before * (1 + 1e-12)).all()
+        assert before is None or (loss <= before * (1 + 1e-12) + 1e-18).all()  # F rounds by how many rows are left
         before = loss
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cmath
+import importlib
 import math
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 import torch
 
 from landscape_opt import LandscapeInverter
-from landscape_opt.problems import arm as module
 from landscape_opt.problems.arm import MOVED_OBSTACLES, OBSTACLES, Arm, arm, intrusion, keep_out_of
+
+module = importlib.import_module("landscape_opt.problems.arm")  # the package has the function by this name
 
 
 @pytest.fixture(scope="module")

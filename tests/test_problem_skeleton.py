@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from landscape_opt.problems import skeleton as module
 from landscape_opt.problems.skeleton import CARRIERS, JOINTS, PARENTS, Skeleton, skeleton
+
+module = importlib.import_module("landscape_opt.problems.skeleton")  # the package has the function by this name
 
 
 @pytest.fixture(scope="module")
