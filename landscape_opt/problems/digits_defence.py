@@ -110,6 +110,19 @@ def attacked(
     return images + change
 
 
+def distinct(targets: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the rows with one of each ``"image"``: attacks may end in one corner of the box, wherever they began.
+
+    Example:
+        >>> distinct({"image": torch.zeros(3, 8, 8), "label": torch.arange(3)})["label"]
+        tensor([0])
+    """
+    _, group = targets["image"].flatten(1).unique(dim=0, return_inverse=True)
+    rows = torch.arange(len(group))
+    first = torch.full_like(rows, len(rows)).scatter_reduce(0, group, rows, "amin")[group]
+    return {name: part[rows == first] for name, part in targets.items()}
+
+
 def load_defence() -> tuple[DigitsNetwork, DigitsNetwork]:
     """Return the frozen classifier and the frozen encoder.
 
