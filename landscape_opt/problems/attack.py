@@ -152,7 +152,7 @@ def attack(seed: int = 0) -> Problem:
 
     Predictions are not of the shape of targets, so no mask fits: partly observed are images a quarter of whose pixels are
     dead (0) and not marked, ``observed`` is None. The unfamiliar attack is bounded in the Euclidean norm.
-    One evaluation of ``F`` for one row takes about 0.4 ms on one thread.
+    One evaluation of ``F`` for one row takes about 0.3 ms on one thread.
 
     Args:
         seed: Random starts of the attacks, order and dead pixels. Which digit is in which split is fixed. The global random

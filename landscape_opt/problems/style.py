@@ -153,7 +153,7 @@ def style(seed: int = 0) -> Problem:
 
     The targets are real images, in which the generator took no part. It has 192 styles for 256 pixels, so that it reaches
     them closely, not exactly. Half hidden, they are an inpainting; the metric counts the hidden pixels, the loss does not.
-    One evaluation of ``F`` for one row takes about 0.25 ms on one thread.
+    One evaluation of ``F`` for one row takes about 0.2 ms on one thread.
 
     Args:
         seed: Which shifts of which glyphs are targets, and which halves are hidden. The fonts of each split are fixed,
