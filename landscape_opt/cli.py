@@ -52,12 +52,12 @@ def _zoo(given: argparse.Namespace) -> str:
 
 
 def _hidden(given: argparse.Namespace) -> str:
-    from .benchmark.hidden import few, run_hidden
+    from .benchmark.hidden import run_hidden
     from .benchmark.registry import problem_named
 
     problem = problem_named(given.problem)
     if given.quick:
-        return run_hidden(few(problem, 32), 3.0, (0, 1, 5), progress=not given.silent).text
+        return run_hidden(problem, 3.0, (0, 1, 5), progress=not given.silent, num_test=32).text
     return run_hidden(problem, given.seconds, progress=not given.silent).text
 
 
@@ -68,6 +68,7 @@ def _crowd(given: argparse.Namespace) -> str:
 
 
 def _bench(given: argparse.Namespace) -> str:
+    from .benchmark.campaign import silent
     from .benchmark.command import bench
 
     if given.report:
@@ -92,7 +93,7 @@ def _bench(given: argparse.Namespace) -> str:
             max_minutes=given.max_minutes,
             quick=given.quick,
             again=given.again,
-            show=_quiet if given.silent else _show,
+            show=silent if given.silent else _show,
         )
     except ValueError as error:
         raise SystemExit(str(error)) from error
@@ -101,10 +102,6 @@ def _bench(given: argparse.Namespace) -> str:
 
 def _show(line: str) -> None:
     print(line, flush=True)
-
-
-def _quiet(line: str) -> None:
-    """Shows nothing."""
 
 
 _COMMANDS = {"demo": _demo, "linear": _linear, "zoo": _zoo, "hidden": _hidden, "crowd": _crowd, "bench": _bench}

@@ -113,7 +113,9 @@ class LandscapeInverter:
         self.optimizer: torch.optim.Optimizer | None = None
 
     @classmethod
-    def published(cls, forward_model: ForwardModel, x_init: X, loss_fn: LossFn, *, seed: int = 0) -> Self:
+    def published(
+        cls, forward_model: ForwardModel, x_init: X, loss_fn: LossFn, *, given: Given | None = None, seed: int = 0
+    ) -> Self:
         """The algorithm as published: θ(z), alternating collection and update, Adam in Z, AdamW for θ.
 
         T = 20 steps of Adam with lr 0.1, a buffer of 500 batches of 256 points, a three-layer MLP (LeakyReLU 0.2) around
@@ -123,11 +125,12 @@ class LandscapeInverter:
             forward_model: F.
             x_init: the plain start, without batch dimension.
             loss_fn: (prediction, target) → (B,).
+            given: what F is told of a target beside x, as in :class:`~landscape_opt.LearnedLandscape`.
             seed: of everything random.
         """
         mapping = ResidualMapping(widths=(1024, 1024), scale=1.0, linear=False)
         return cls(
-            LearnedLandscape(forward_model, x_init, mapping),
+            LearnedLandscape(forward_model, x_init, mapping, given),
             loss_fn,
             z_optimizer=partial(torch.optim.Adam, lr=0.1),
             theta_optimizer=partial(torch.optim.AdamW, lr=1e-4),

@@ -7,6 +7,7 @@ import importlib
 import math
 
 import numpy as np
+import problem_laws
 import pytest
 import torch
 
@@ -75,10 +76,7 @@ def test_derivatives_are_right_twice():
 
 
 def test_rows_do_not_meet(problem):
-    x = random_x(9)
-    together = problem.forward_model(x)
-    alone = torch.cat([problem.forward_model(row[None]) for row in x])
-    assert torch.allclose(together, alone, atol=1e-6)
+    problem_laws.rows_do_not_meet(problem.forward_model, random_x(9))
 
 
 def test_the_constraint_is_that_of_an_arm_among_the_other_obstacles():
@@ -111,13 +109,7 @@ def test_targets_can_be_reached(monkeypatch):
 
 
 def test_splits_are_distinct_and_seeded(problem):
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    again, other = arm(0), arm(1)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(problem.test, again.test)
-    assert torch.equal(problem.unfamiliar.targets[:, :2], again.unfamiliar.targets[:, :2])
-    assert not torch.equal(problem.test, other.test)
+    problem_laws.a_seed_of_its_own(problem, arm)
     every = torch.cat([problem.train, problem.validation, problem.test])
     assert every.shape == (4096 + 2 * 512, 5)
     assert (every[:, 2:] == 0.0).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import problem_laws
 import pytest
 import torch
 
@@ -49,8 +50,7 @@ def test_first_and_second_derivatives_are_right():
 
 
 def test_rows_never_meet():
-    x = scaled(9)
-    assert torch.allclose(two_sinusoids(x), torch.cat([two_sinusoids(row[None]) for row in x]), atol=1e-6)
+    problem_laws.rows_do_not_meet(two_sinusoids, scaled(9))
 
 
 def test_the_two_frequencies_cannot_change_places():
@@ -95,16 +95,8 @@ def test_truths_lie_where_they_are_said_to(problem):
 
 
 def test_splits_are_of_different_targets_from_a_seed_of_their_own(problem):
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    again, other = frequencies(), frequencies(seed=1)
-    assert torch.equal(torch.get_rng_state(), before)
-    splits = ("train", "validation", "test")
-    assert all(torch.equal(getattr(problem, split), getattr(again, split)) for split in splits)
-    assert torch.equal(problem.partly.observed, again.partly.observed)
-    assert torch.equal(problem.unfamiliar.targets, again.unfamiliar.targets)
-    assert not torch.equal(problem.test, other.test)
-    rows = torch.cat([*(getattr(problem, split) for split in splits), problem.unfamiliar.targets])
+    problem_laws.a_seed_of_its_own(problem, frequencies)
+    rows = torch.cat([*(getattr(problem, split) for split in problem_laws.SPLITS), problem.unfamiliar.targets])
     assert len(rows) == len({row.numpy().tobytes() for row in rows}) == 4096 + 3 * 512
     assert bool(rows.isfinite().all())
 
@@ -119,12 +111,7 @@ def test_half_of_the_samples_are_lost(problem):
 
 def test_every_target_can_be_descended_on(problem):
     for targets in (one.targets for one in problem.test_sets().values()):
-        x = problem.x_init.expand(512, 2).clone().requires_grad_(True)
-        loss = problem.loss_fn(problem.forward_model(x), targets)
-        (gradient,) = torch.autograd.grad(loss.sum(), x)
-        assert bool(loss.isfinite().all())
-        assert bool(gradient.isfinite().all())
-        assert float(gradient.norm(dim=1).min()) > 1e-2
+        problem_laws.finite_with_a_slope(problem, targets, 1e-2)
 
 
 def test_the_metric_is_of_any_rows(problem):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import problem_laws
 import pytest
 import torch
 
@@ -107,10 +108,7 @@ def test_derivatives_are_right_twice():
 
 
 def test_rows_do_not_meet(problem):
-    x = random_x(9)
-    together = problem.forward_model(x)
-    alone = torch.cat([problem.forward_model(row[None]) for row in x])
-    assert torch.allclose(together, alone, atol=1e-6)
+    problem_laws.rows_do_not_meet(problem.forward_model, random_x(9))
 
 
 def test_a_turn_by_a_radian_counts_as_thirty_centimetres():
@@ -134,13 +132,7 @@ def test_targets_can_be_reached():
 
 
 def test_splits_are_distinct_and_seeded(problem):
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    again, other = panda(0), panda(1)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(problem.test, again.test)
-    assert torch.equal(problem.unfamiliar.targets, again.unfamiliar.targets)
-    assert not torch.equal(problem.test, other.test)
+    problem_laws.a_seed_of_its_own(problem, panda)
     every = torch.cat([problem.train, problem.validation, problem.test, problem.unfamiliar.targets])
     assert every.shape == (4096 + 3 * 512, 12)
     assert every.unique(dim=0).shape == every.shape
@@ -148,11 +140,7 @@ def test_splits_are_distinct_and_seeded(problem):
 
 def test_starts_have_a_finite_loss_and_a_slope(problem):
     for targets in (problem.test, problem.unfamiliar.targets):
-        x = problem.x_init.repeat(512, 1).requires_grad_(True)
-        loss = problem.loss_fn(problem.forward_model(x), targets)
-        (slope,) = torch.autograd.grad(loss.sum(), x)
-        assert loss.isfinite().all()
-        assert (slope.norm(dim=1) > 1e-4).all()
+        problem_laws.finite_with_a_slope(problem, targets, 1e-4)
     assert torch.allclose(problem.forward_model.joints(problem.x_init[None])[0], torch.tensor(READY), atol=1e-6)
 
 

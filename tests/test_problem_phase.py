@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import problem_laws
 import pytest
 import torch
 
@@ -54,8 +55,7 @@ def test_first_and_second_derivatives_are_right():
 
 
 def test_rows_never_meet():
-    forward_model, x = CodedDiffraction(), images(9)
-    assert torch.allclose(forward_model(x), torch.cat([forward_model(row[None]) for row in x]), atol=1e-6)
+    problem_laws.rows_do_not_meet(CodedDiffraction(), images(9))
 
 
 def test_the_reference_wave_tells_an_image_from_its_negative():
@@ -86,17 +86,9 @@ def test_no_other_image_has_no_loss(problem, hide):
 
 
 def test_splits_are_of_different_targets_from_a_seed_of_their_own(problem):
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    again, other = phase(), phase(seed=1)
-    assert torch.equal(torch.get_rng_state(), before)
-    splits = ("train", "validation", "test")
-    assert all(torch.equal(getattr(problem, split), getattr(again, split)) for split in splits)
-    assert torch.equal(problem.partly.observed, again.partly.observed)
-    assert torch.equal(problem.unfamiliar.targets, again.unfamiliar.targets)
-    assert not torch.equal(problem.test, other.test)
+    other = problem_laws.a_seed_of_its_own(problem, phase)
     assert torch.equal(problem.forward_model.real, other.forward_model.real)
-    rows = torch.cat([*(getattr(problem, split) for split in splits), problem.unfamiliar.targets]).flatten(1)
+    rows = torch.cat([*(getattr(problem, split) for split in problem_laws.SPLITS), problem.unfamiliar.targets]).flatten(1)
     assert len(rows) == len({row.numpy().tobytes() for row in rows}) == 4096 + 3 * 512
     assert bool(rows.isfinite().all())
     assert not rows.requires_grad
@@ -112,12 +104,7 @@ def test_half_of_the_magnitudes_are_lost(problem):
 
 def test_every_target_can_be_descended_on(problem):
     for targets in (one.targets for one in problem.test_sets().values()):
-        x = problem.x_init.expand(512, 8, 8).clone().requires_grad_(True)
-        loss = problem.loss_fn(problem.forward_model(x), targets)
-        (gradient,) = torch.autograd.grad(loss.sum(), x)
-        assert bool(loss.isfinite().all())
-        assert bool(gradient.isfinite().all())
-        assert float(gradient.flatten(1).norm(dim=1).min()) > 1e-2
+        problem_laws.finite_with_a_slope(problem, targets, 1e-2)
 
 
 def test_the_images_are_what_they_are_said_to_be():

@@ -6,6 +6,7 @@ import importlib
 import math
 
 import numpy as np
+import problem_laws
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
@@ -63,10 +64,7 @@ def test_derivatives_are_right_twice(scale):
 
 
 def test_rows_do_not_meet(problem):
-    x = random_x(9)
-    together = problem.forward_model(x)
-    alone = torch.cat([problem.forward_model(row[None]) for row in x])
-    assert torch.allclose(together, alone, atol=1e-6)
+    problem_laws.rows_do_not_meet(problem.forward_model, random_x(9))
 
 
 def test_the_start_stands_upright_and_is_symmetric(problem):
@@ -127,14 +125,7 @@ def test_targets_can_be_reached(monkeypatch):
 
 
 def test_splits_are_distinct_and_seeded(problem):
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    again, other = skeleton(0), skeleton(1)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(problem.test, again.test)
-    assert torch.equal(problem.partly.observed, again.partly.observed)
-    assert torch.equal(problem.unfamiliar.targets, again.unfamiliar.targets)
-    assert not torch.equal(problem.test, other.test)
+    problem_laws.a_seed_of_its_own(problem, skeleton)
     every = torch.cat([problem.train, problem.validation, problem.test, problem.unfamiliar.targets])
     assert every.shape == (4096 + 3 * 512, 22, 2)
     assert every.isfinite().all()
@@ -155,11 +146,7 @@ def test_whole_joints_are_hidden(problem):
 def test_starts_have_a_finite_loss_and_a_slope(problem):
     seen = problem.partly.observed.float()
     for targets, weight in ((problem.test, 1.0), (problem.test, seen), (problem.unfamiliar.targets, 1.0)):
-        x = problem.x_init.repeat(512, 1).requires_grad_(True)
-        loss = problem.loss_fn(weight * problem.forward_model(x), weight * targets)
-        (slope,) = torch.autograd.grad(loss.sum(), x)
-        assert loss.isfinite().all()
-        assert (slope.norm(dim=1) > 1e-3).all()
+        problem_laws.finite_with_a_slope(problem, targets, 1e-3, weight)
 
 
 def test_keypoint_error_is_in_pixels(problem):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import problem_laws
 import pytest
 import torch
 
@@ -133,9 +134,7 @@ def test_first_and_second_derivatives_are_right():
 
 
 def test_rows_never_meet():
-    forward_model, x = WaveEquation(), drawn(7)
-    alone = torch.cat([forward_model(row[None]) for row in x])
-    assert torch.allclose(forward_model(x), alone, atol=1e-5)
+    problem_laws.rows_do_not_meet(WaveEquation(), drawn(7), atol=1e-5)
 
 
 def test_the_truth_has_no_loss(problem):
@@ -146,15 +145,8 @@ def test_the_truth_has_no_loss(problem):
 
 
 def test_splits_are_of_different_targets_from_a_seed_of_their_own(problem):
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    again, other = wave(), wave(seed=1)
-    assert torch.equal(torch.get_rng_state(), before)
-    splits = ("train", "validation", "test")
-    assert all(torch.equal(getattr(problem, split), getattr(again, split)) for split in splits)
-    assert torch.equal(problem.partly.observed, again.partly.observed)
-    assert not torch.equal(problem.test, other.test)
-    rows = torch.cat([*(getattr(problem, split) for split in splits), problem.unfamiliar.targets]).flatten(1)
+    problem_laws.a_seed_of_its_own(problem, wave)
+    rows = torch.cat([*(getattr(problem, split) for split in problem_laws.SPLITS), problem.unfamiliar.targets]).flatten(1)
     assert len(rows) == len({row.numpy().tobytes() for row in rows}) == 4096 + 3 * 512
     assert bool(rows.isfinite().all())
 
@@ -170,13 +162,8 @@ def test_half_of_the_receivers_are_dead(problem):
 
 
 def test_every_target_can_be_descended_on(problem):
-    x = problem.x_init.expand(512, -1).clone().requires_grad_(True)
     for targets in (one.targets for one in problem.test_sets().values()):
-        loss = problem.loss_fn(problem.forward_model(x), targets)
-        (gradient,) = torch.autograd.grad(loss.sum(), x)
-        assert bool(loss.isfinite().all())
-        assert bool(gradient.isfinite().all())
-        assert float(gradient.norm(dim=1).min()) > 1e-2
+        problem_laws.finite_with_a_slope(problem, targets, 1e-2)
 
 
 def test_descent_skips_cycles(problem):

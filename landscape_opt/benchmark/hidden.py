@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .. import batches
 from ..inverter import LandscapeInverter
 from ..memory import Candidates, LossOf, Memory
-from ..problems.problem import Problem
+from ..problems.problem import Problem, TargetSet
 from .encoder import Encoder
-from .rivals import CHUNK, Curves, to_budget
+from .rivals import CHUNK, Curves
+from .sets import first, pieces
 from .table import Row, as_text, row, where_we_lose
+from .ways import Way, by_inverter
 
 BUDGETS = (0, 1, 2, 5, 10, 20, 50, 100)
 OURS = "landscape, memory and restarts"
@@ -51,54 +50,53 @@ class HiddenReport:
     share: float
 
 
-def masks(problem: Problem) -> dict[str, Tensor]:
-    """Which elements were observed: as the problem says, or a half at random and one side of an image."""
-    if problem.partly is not None and problem.partly.observed is not None:
-        return {problem.partly.described_as or "a part": problem.partly.observed}
+def hidden_sets(problem: Problem) -> dict[str, TargetSet]:
+    """What is inverted, by name: as the problem says, or a half observed at random and one side of an image."""
+    if problem.partly is not None:
+        return {problem.partly.described_as or "a part": problem.partly}
     like = problem.test
     at_random = torch.rand(like.shape, generator=torch.Generator().manual_seed(5)) < 0.5
     left = torch.arange(like.shape[-1]) < like.shape[-1] // 2
-    return {"half of the pixels at random": at_random, "the right half": left.expand_as(like)}
+    masks = {"half of the pixels at random": at_random, "the right half": left.expand_as(like)}
+    return {name: TargetSet(targets=like, observed=mask) for name, mask in masks.items()}
 
 
-def few(problem: Problem, count: int) -> Problem:
-    """The same problem with so many test targets alone."""
-    partly = problem.partly
-    if partly is not None:
-        seen = None if partly.observed is None else partly.observed[:count]
-        partly = replace(partly, targets=batches.rows(partly.targets, torch.arange(count)), observed=seen)
-    return replace(problem, test=problem.test[:count], partly=partly)
-
-
-def run_hidden(problem: Problem, seconds: float, budgets: tuple[int, ...] = BUDGETS, progress: bool = True) -> HiddenReport:
+def run_hidden(
+    problem: Problem,
+    seconds: float,
+    budgets: tuple[int, ...] = BUDGETS,
+    progress: bool = True,
+    num_test: int | None = None,
+) -> HiddenReport:
     """Fit on complete targets, invert test targets of which half is hidden.
 
     Args:
-        problem: with a Tensor of targets of the shape of the predictions.
+        problem: says what is partly observed, or has a Tensor of targets of the shape of the predictions.
         seconds: of fitting, for the landscape and for the encoder each.
         budgets: evaluations of the table, ascending.
         progress: whether to show a progress bar.
+        num_test: targets to invert, at most; None takes all.
     """
     memory = TimedMemory()
     ours = LandscapeInverter(problem.landscape(), problem.loss_fn, memory=memory)
     ours.fit(problem.train, max_seconds=seconds, progress=progress)
     encoder = Encoder(problem).fit(problem, seconds)
-    plain = partial(LandscapeInverter(problem.landscape(), problem.loss_fn).invert, allow_unfitted=True)
-    methods: dict[str, Callable[..., Any]] = {
-        OURS: ours.invert,
-        "landscape alone": partial(ours.invert, restarts=False),
-        "L-BFGS from the plain start": plain,
-        "encoder, then L-BFGS": partial(plain, warm_start=encoder),
-    }
-    targets = problem.test if problem.partly is None else problem.partly.targets
+    plain = LandscapeInverter(problem.landscape(), problem.loss_fn)
+    ways = (
+        by_inverter(OURS, ours),
+        by_inverter("landscape alone", ours, restarts=False),
+        by_inverter("L-BFGS from the plain start", plain, allow_unfitted=True),
+        by_inverter("encoder, then L-BFGS", plain, allow_unfitted=True, warm_start=encoder),
+    )
+    sets = {name: some if num_test is None else first(some, num_test) for name, some in hidden_sets(problem).items()}
     memory.seconds, spent = 0.0, 0.0
     rows, parts = {}, []
-    for name, mask in masks(problem).items():
+    for name, some in sets.items():
         found = []
-        for method, invert in methods.items():
+        for way in ways:
             began = time.perf_counter()
-            found.append(row(method, _curves(method, invert, targets, mask, max(budgets)), budgets))
-            spent += time.perf_counter() - began if method == OURS else 0.0
+            found.append(row(way.name, _curves(way, some, max(budgets)), budgets))
+            spent += time.perf_counter() - began if way.name == OURS else 0.0
         rows[name] = tuple(found)
         lost = where_we_lose(found[0], found[1:])
         parts += [
@@ -110,18 +108,13 @@ def run_hidden(problem: Problem, seconds: float, budgets: tuple[int, ...] = BUDG
     parts.append(
         f"Look-ups took {100 * share:.1f} % of the wall time of {max(budgets)} evaluations with memory and restarts."
     )
+    num_targets = batches.size(next(iter(sets.values())).targets)
     heading = (
-        f"{problem.name}: {len(targets)} test targets, {seconds:.0f} s of fitting on complete ones for the landscape, "
+        f"{problem.name}: {num_targets} test targets, {seconds:.0f} s of fitting on complete ones for the landscape, "
         "as many for the encoder"
     )
     return HiddenReport("\n\n".join([heading, *parts]) + "\n", rows, share)
 
 
-def _curves(name: str, invert: Callable[..., Any], targets: Any, mask: Tensor, most: int) -> Curves:
-    """In chunks: the encoder sees NaN where nothing was observed."""
-    hidden = torch.where(mask, targets, torch.nan)
-    parts = [
-        to_budget(invert(some, most, observed=seen).history.best, most)
-        for some, seen in zip(hidden.split(CHUNK), mask.split(CHUNK), strict=True)
-    ]
-    return Curves(name, torch.cat(parts, dim=1))
+def _curves(way: Way, some: TargetSet, most: int) -> Curves:
+    return Curves(way.name, torch.cat([way.invert(part, most).best for part in pieces(some, CHUNK)], dim=1))

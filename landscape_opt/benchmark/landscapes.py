@@ -8,7 +8,6 @@ from .. import batches
 from ..calibration import calibrate
 from ..guest import frozen, private_randomness
 from ..inverter import LandscapeInverter
-from ..landscape import LearnedLandscape
 from ..mappings import ConditionedMapping, Mapping
 from ..memory import Memory
 from ..objective import Objective
@@ -44,8 +43,9 @@ def _with_mapping(given: Preparation, name: str, mapping: Mapping) -> Entry:
 def published(given: Preparation) -> Entry:
     """The algorithm as published."""
     problem = given.problem
-    inverter = LandscapeInverter.published(problem.forward_model, problem.x_init, problem.loss_fn, seed=given.seed)
-    inverter.landscape = LearnedLandscape(problem.forward_model, problem.x_init, inverter.landscape.mapping, problem.given)
+    inverter = LandscapeInverter.published(
+        problem.forward_model, problem.x_init, problem.loss_fn, given=problem.given, seed=given.seed
+    )
     return _fitted(given, "published θ(z)", inverter)
 
 

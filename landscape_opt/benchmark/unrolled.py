@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from ..guest import frozen, private_randomness
 from ..mappings.context import Context
 from ..mappings.layers import LearnedStart, TargetCode, mlp, zeroed
 from ..mappings.mapping import MappingSpec, PlainMapping
+from ..mappings.seen import Seen
 from ..objective import Evaluation, Objective
 from ..problems.problem import Problem
 from ..results import Status
@@ -72,21 +73,10 @@ class StepNetwork(nn.Module):
             state: h, (B, width).
             context: features of the target.
         """
-        units, dim = self.units, x.shape[1]
-        tiny = torch.finfo(x.dtype).tiny
-        relative = (evaluation.loss / units.loss).clamp_min(tiny)
-        length = units.step * evaluation.grad_x.norm(dim=1) / (units.move * dim**0.5)
-        seen = [
-            self.code(units.standardised(context, len(x))),
-            torch.tanh((x - units.x_init) / (4.0 * units.move)),
-            _unit(evaluation.grad_x),
-            _unit(evaluation.grad_prediction),
-            relative.log()[:, None] / 5.0,
-            length.clamp_min(tiny).log()[:, None] / 5.0,
-        ]
-        state = self.cell(self.read(torch.cat(seen, dim=1)), state)
-        reach, stride = units.move * relative.sqrt().clamp_max(3.0), units.move * length
-        step = reach[:, None] * self.along_x(state) + stride[:, None] * self.along_gradient(state)
+        units = self.units
+        seen = Seen.of(replace(evaluation, x=x), units)
+        state = self.cell(self.read(seen.beside(self.code(units.standardised(context, len(x))))), state)
+        step = units.move * seen.reach * self.along_x(state) + seen.stride * self.along_gradient(state)
         return x - units.step * evaluation.grad_x + step, state
 
 
@@ -210,9 +200,3 @@ def _through(evaluation: Evaluation, x: Tensor, level: Tensor) -> Tensor:
     usable = evaluation.finite & (relative < MAX_RELATIVE**2)
     pulled = torch.where(usable[:, None], slope[:, None] * evaluation.grad_x, 0.0)
     return (pulled * torch.where(usable[:, None], x - x.detach(), 0.0)).sum() / len(x)
-
-
-def _unit(v: Tensor) -> Tensor:
-    """Rows of rms 1; zero rows stay zero."""
-    size: Tensor = v.norm(dim=1, keepdim=True)
-    return v * (math.sqrt(v.shape[1]) / size.clamp_min(torch.finfo(v.dtype).tiny))

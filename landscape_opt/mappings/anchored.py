@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ..objective import Evaluation
 from .context import Context
 from .layers import FULL_LINEAR_UP_TO, LearnedStart, Linear, TargetCode, mlp, times, zeroed
 from .mapping import LocalMapping, Mapping, MappingSpec
+from .seen import Seen
 
 MAX_RANK = 16
 
@@ -125,9 +124,9 @@ class AnchoredMapping(Mapping):
         evaluation = context.evaluation
         assert evaluation is not None
         dim = self.x_init.numel()
-        seen = _Seen.of(evaluation, self)
+        seen = Seen.of(evaluation, self)
         code = self.start.code(self.standardised(context, evaluation.x.shape[0]))
-        features = self.trunk(torch.cat([code, seen.x, seen.gradient, seen.residual, seen.levels], dim=1))
+        features = self.trunk(seen.beside(code))
         along_x, along_gradient = self.along_x(features), self.along_gradient(features)
         if self.from_residual is not None:
             along_x = along_x + self.from_residual(seen.residual)
@@ -157,40 +156,6 @@ class _LocalChart(LocalMapping):
 
     def pull_back(self, z: Tensor, grad_x: Tensor) -> Tensor:
         return self.chart.pull(grad_x)
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """An evaluation in units of the problem: unchanged when loss or x are measured in other units (law 2)."""
-
-    x: Tensor
-    gradient: Tensor
-    residual: Tensor
-    levels: Tensor
-    reach: Tensor
-    stride: Tensor
-
-    @classmethod
-    def of(cls, evaluation: Evaluation, mapping: Mapping) -> _Seen:
-        dim = evaluation.x.shape[1]
-        tiny = torch.finfo(evaluation.x.dtype).tiny
-        relative = (evaluation.loss / mapping.loss).clamp_min(tiny)
-        length = mapping.step * evaluation.grad_x.norm(dim=1) / (mapping.move * dim**0.5)
-        levels = torch.stack([relative.log(), length.clamp_min(tiny).log()], dim=1) / 5.0
-        return cls(
-            x=torch.tanh((evaluation.x - mapping.x_init) / (4.0 * mapping.move)),
-            gradient=_unit(evaluation.grad_x),
-            residual=_unit(evaluation.grad_prediction),
-            levels=levels,
-            reach=relative.sqrt().clamp_max(3.0)[:, None],
-            stride=(mapping.move * length)[:, None],
-        )
-
-
-def _unit(v: Tensor) -> Tensor:
-    """Rows of rms 1; zero rows stay zero."""
-    size: Tensor = v.norm(dim=1, keepdim=True)
-    return v * (math.sqrt(v.shape[1]) / size.clamp_min(torch.finfo(v.dtype).tiny))
 
 
 def affordable_width(spec: MappingSpec) -> int:
