@@ -8,7 +8,6 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +96,7 @@ def versions() -> dict[str, str]:
 
     return {
         "python": platform.python_version(),
-        "torch": version("torch"),
+        "torch": str(torch.__version__),  # with the build, which the metadata of the wheel may lack
         "numpy": np.__version__,
         "landscape_opt": __version__,
     }
