@@ -13,6 +13,7 @@ from .objective import Evaluation, Objective
 from .replay.points import Points
 
 MAX_RATIO = 10.0
+PROXIMITY = 1.0
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,16 @@ class _FromLoss(ThetaObjective):
         if points.is_fixed is not None:
             usable &= ~points.is_fixed
         # value + Σ slope·∂L/∂x·(x − x): equal in value, and its gradient is that of the objective through θ.
-        pulled = torch.where(usable[:, None], slope[:, None] * evaluation.grad_x, 0.0)
+        weight = self.weight(x, mapping)
+        pulled = torch.where(usable[:, None], (weight.detach() * slope)[:, None] * evaluation.grad_x, 0.0)
         count = usable.sum().clamp_min(1)
-        value = torch.where(usable, values.detach(), 0.0).sum() / count
+        value = torch.where(usable, weight * values.detach(), 0.0).sum() / count
         through_theta = (pulled * torch.where(usable[:, None], x - x.detach(), 0.0)).sum() / count
         return Judgement(value + through_theta, evaluation)
+
+    def weight(self, x: Tensor, mapping: Mapping) -> Tensor:
+        """What the value of a row is multiplied by, (B,), a function of where it is."""
+        return torch.ones_like(x[:, 0])
 
     @abstractmethod
     def values(self, loss: Tensor, points: Points, mapping: Mapping) -> Tensor:
@@ -71,19 +77,31 @@ class LossAtPoint(_FromLoss):
 
 
 class LossRatio(_FromLoss):
-    """mean 0.7 √(L_{k+1}/L_k) + 0.3 √(L_{k+1}/L₀): every evaluation shall lower the loss by a factor.
+    """mean (0.7 √(L_{k+1}/L_k) + 0.3 √(L_{k+1}/L₀)) · (1 + ‖x − x_init‖²/D²): every evaluation shall lower the loss.
 
     A row far from its solution and one close to it weigh alike, which is what contraction to machine precision needs;
     the second term keeps the absolute level in view. Before the first evaluation the objective is √(L/L₀).
 
+    The factor prefers, among points of about the same loss, those near the plain start, D being how far plain descent
+    goes. Without it a start learned from losses alone contorts x where several answers look alike, and descent from there
+    is caught where descent from the plain start is not. A product and not a sum: where the loss is zero so is the
+    objective, wherever that is.
+
     Args:
         share: of the ratio to the last evaluation's loss.
+        proximity: the weight of the squared distance, 1 as above; 0 for the losses alone.
     """
 
-    def __init__(self, share: float = 0.7) -> None:
+    def __init__(self, share: float = 0.7, proximity: float = PROXIMITY) -> None:
         if not 0 <= share <= 1:
             raise ValueError(f"share must lie in [0, 1], got {share}")
-        self.share = share
+        if not 0 <= proximity < float("inf"):
+            raise ValueError(f"proximity must not be negative, got {proximity}")
+        self.share, self.proximity = share, proximity
+
+    def weight(self, x: Tensor, mapping: Mapping) -> Tensor:
+        """1 + proximity · ‖x − x_init‖²/D²."""
+        return 1.0 + self.proximity * (x - mapping.x_init).square().sum(1) / mapping.distance.square()
 
     def values(self, loss: Tensor, points: Points, mapping: Mapping) -> Tensor:
         """One value per row."""

@@ -45,6 +45,7 @@ class Calibration:
         step: η, the length of a gradient step in x that lowers the mean loss most.
         move: r = η · rms(∂L/∂x), what that step does to an element of x.
         loss: L₀, the mean loss at the plain start.
+        distance: D, how far plain descent goes from the plain start, ‖x − x_init‖, the median over targets.
         target_mean: of the target features, (m,); None where there are none.
         target_std: likewise.
     """
@@ -52,6 +53,7 @@ class Calibration:
     step: float
     move: float
     loss: float
+    distance: float
     target_mean: Tensor | None = None
     target_std: Tensor | None = None
 
@@ -71,6 +73,7 @@ class Mapping(nn.Module, ABC):
     step: Tensor
     move: Tensor
     loss: Tensor
+    distance: Tensor
     fitted: Tensor
     target_mean: Tensor
     target_std: Tensor
@@ -93,7 +96,7 @@ class Mapping(nn.Module, ABC):
         """Make the weights, once the sizes are known. Weights take the dtype and device of ``spec.x_init``."""
         self.spec = spec
         self.register_buffer("x_init", spec.x_init.clone())
-        for name, value in (("step", 1.0), ("move", 1.0), ("loss", 1.0), ("fitted", 0.0)):
+        for name, value in (("step", 1.0), ("move", 1.0), ("loss", 1.0), ("distance", 1.0), ("fitted", 0.0)):
             self.register_buffer(name, spec.x_init.new_tensor(value))
         self.register_buffer("target_mean", spec.x_init.new_zeros(spec.num_target_features))
         self.register_buffer("target_std", spec.x_init.new_ones(spec.num_target_features))
@@ -113,6 +116,7 @@ class Mapping(nn.Module, ABC):
         self.step.fill_(calibration.step)
         self.move.fill_(calibration.move)
         self.loss.fill_(calibration.loss)
+        self.distance.fill_(calibration.distance)
         self.fitted.fill_(1.0)
         if calibration.target_mean is not None and calibration.target_std is not None:
             self.target_mean.copy_(calibration.target_mean)

@@ -43,8 +43,14 @@ class Together(Run):
         """Of the rows."""
         return self.like.device
 
-    def begin(self, positions: Tensor, run: Run, x: Tensor) -> None:
-        """A new group; its points are proposed next. Rows that stand in other groups leave them."""
+    def begin(self, positions: Tensor, run: Run, x: Tensor | None = None) -> None:
+        """A new group. Rows that stand in other groups leave them.
+
+        Args:
+            positions: of its rows in the batch.
+            run: that moves them.
+            x: points that are to be evaluated next; None where the run has seen its start already.
+        """
         there = torch.ones(len(self), dtype=torch.bool, device=self.device)
         there[positions[positions < len(there)]] = False
         for group in self.groups:
@@ -71,9 +77,20 @@ class Together(Run):
 
     def observe(self, evaluation: Evaluation) -> None:
         """To every group its rows."""
+        if self._is_whole():
+            self.groups[0].run.observe(evaluation)  # nothing is copied
+            self.groups[0].fresh_x = None
+            return
         for group in self.groups:
             group.run.observe(evaluation.rows(group.positions))
             group.fresh_x = None
+
+    def _is_whole(self) -> bool:
+        """Whether one group holds all rows in their order."""
+        if len(self.groups) > 1:
+            return False
+        positions = self.groups[0].positions
+        return torch.equal(positions, torch.arange(len(positions), device=self.device))
 
     def verdict(self) -> Tensor:
         """What the runs say of their rows, (B,)."""
@@ -85,6 +102,10 @@ class Together(Run):
 
     def propose(self) -> Tensor:
         """The next point of every row."""
+        if self._is_whole() and self.groups[0].fresh_x is None:
+            x = self.groups[0].run.propose()
+            self.z = self._joined_z()
+            return x
         x = self.like.new_empty(len(self), self.like.shape[1])
         for group in self.groups:
             x[group.positions] = group.run.propose() if group.fresh_x is None else group.fresh_x
