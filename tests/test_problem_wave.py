@@ -9,10 +9,12 @@ import problem_laws
 import pytest
 import torch
 
+from landscape_opt.benchmark.rivals import curves, second_order
 from landscape_opt.problems.wave import (
     BACKGROUND,
     NUM_COEFFICIENTS,
     PEAK_FREQUENCY,
+    SPACING,
     STEP,
     WaveEquation,
     ricker,
@@ -20,8 +22,8 @@ from landscape_opt.problems.wave import (
     waveform_misfit,
 )
 
-SHOT, RECEIVERS = 56.25, 118.75 + 125.0 * np.arange(8)  # m, as the documentation states them
-TIMES = 0.01 * np.arange(1, 91)  # s
+SHOT, RECEIVERS = 50.0, 100.0 + 125.0 * np.arange(8)  # m, as the documentation states them
+TIMES = 0.02 * np.arange(1, 46)  # s
 DELAY = 0.12  # s
 
 
@@ -40,24 +42,43 @@ def slope_of_wavelet(t):
     return -2.0 * (10.0 * math.pi) ** 2 * t * (3.0 - 2.0 * a) * math.exp(-a)
 
 
-def simulated(speed, finer=1):
-    """The traces of one profile by a plain leapfrog in NumPy, on a grid that may be so many times finer in z and in t."""
-    speed = np.repeat(np.asarray(speed, dtype=np.float64), finer)
-    cell, step = 12.5 / finer, 0.0025 / finer
-    middles = cell * (np.arange(len(speed)) + 0.5)
-    shot, *receivers = (np.abs(middles - z) <= 0.5 * cell + 1e-9 for z in (SHOT, *RECEIVERS))
-    now, before, traces = np.zeros(len(speed)), np.zeros(len(speed)), []
-    for n in range(1, 360 * finer + 1):
-        force = 2.0 / 2000.0 * slope_of_wavelet((n - 1) * step - DELAY) * shot / (cell * shot.sum())  # s(t) δ(z − z_s)
-        bend = np.zeros(len(speed))
-        bend[1:-1] = np.diff(now, 2) / cell**2
-        after = 2.0 * now - before + (speed * step) ** 2 * (bend + force)
-        for end, inside in ((0, 1), (-1, -2)):  # Mur: u_t = ± c u_z, centred half a cell inside and half a step on
-            ratio = (speed[end] * step - cell) / (speed[end] * step + cell)
-            after[end] = now[inside] + ratio * (after[inside] - now[end])
+def speed_at(x, depths):
+    """What the documentation says of log c, with depths in km."""
+    orders = np.arange(NUM_COEFFICIENTS)
+    log_ratio = np.cos(np.pi * np.outer(depths, orders)) @ (0.15 / (1.0 + (orders / 6.0) ** 2) * x.double().numpy())
+    return 2000.0 * np.exp(math.log(2.1) * np.tanh(log_ratio / math.log(2.1)))
+
+
+def second_difference(u):
+    return np.diff(np.pad(u, 1, mode="reflect"), 2)
+
+
+def simulated(x, finer=1, order=4):
+    """The traces of one profile by a plain leapfrog in NumPy, on a grid that may be so many times finer in z and in t.
+
+    Of order 4 it is the documented scheme; of order 2 it has another stencil, and Mur's condition at the ends.
+    """
+    spacing, step, size = 25.0 / finer, 0.005 / finer, 40 * finer + 1
+    speed = speed_at(x, np.linspace(0.0, 1.0, size))
+    courant = speed * step / spacing
+    at = np.rint(np.array([SHOT, *RECEIVERS]) / spacing).astype(int)
+    end = np.isin(np.arange(size), [0, size - 1]) * courant
+    now, before, traces = np.zeros(size), np.zeros(size), []
+    for n in range(180 * finer):
+        force = second_difference(now)
+        if order == 4:
+            force -= second_difference(np.where(end == 0.0, force, 0.0)) / 12.0
+        force[at[0]] += spacing * 2.0 / 2000.0 * slope_of_wavelet(n * step - DELAY) * (n * step < 2.0 * DELAY)
+        if order == 4:
+            after = (2.0 * now - (1.0 - end) * before + courant**2 * force) / (1.0 + end)
+        else:
+            after = 2.0 * now - before + courant**2 * force
+            for edge, inside in ((0, 1), (-1, -2)):  # Mur: u_t = ± c u_z, centred half a cell inside and half a step on
+                ratio = (courant[edge] - 1.0) / (courant[edge] + 1.0)
+                after[edge] = now[inside] + ratio * (after[inside] - now[edge])
         now, before = after, now
-        if n % (4 * finer) == 0:
-            traces.append([now[cells].mean() for cells in receivers])
+        if (n + 1) % (4 * finer) == 0:
+            traces.append(now[at[1:]])
     return np.array(traces).T
 
 
@@ -69,7 +90,7 @@ def delayed_wavelets(ratio):
 
 def constant(ratio):
     x = torch.zeros(1, NUM_COEFFICIENTS)
-    x[0, 0] = math.log(2.2) * math.atanh(math.log(ratio) / math.log(2.2)) / 0.15
+    x[0, 0] = math.log(2.1) * math.atanh(math.log(ratio) / math.log(2.1)) / 0.15
     return x
 
 
@@ -84,33 +105,38 @@ def test_the_wavelet_is_the_second_derivative_of_a_gaussian():
     assert np.fft.rfftfreq(40_000, 0.001)[spectrum.argmax()] == pytest.approx(PEAK_FREQUENCY, abs=0.05)
 
 
-def test_the_traces_are_those_of_a_plain_leapfrog():
-    x = torch.cat([drawn(1), 1.7 * drawn(1, seed=2)])
+@pytest.mark.parametrize("x", [drawn(1)[0], 1.7 * drawn(1, seed=2)[0]])
+def test_the_traces_are_those_of_a_plain_leapfrog(x):
+    """The scheme written out for one profile, which on a finer grid tends to what another scheme says."""
     forward_model = WaveEquation()
-    for speed, traces in zip(forward_model.speed(x).numpy(), forward_model(x).numpy(), strict=True):
-        # The plain one has the exact derivative of the wavelet, not a difference over one step.
-        assert np.abs(traces - simulated(speed)).max() < 0.01
+    assert np.allclose(forward_model.speed(x[None])[0].numpy(), speed_at(x, np.linspace(0.0, 1.0, 41)), rtol=1e-5)
+    traces = forward_model(x[None])[0].numpy()
+    # The plain one has the exact derivative of the wavelet, not a difference over one step.
+    assert np.abs(traces - simulated(x)).max() < 0.01
+    other = simulated(x, finer=8, order=2)
+    fine_error = np.linalg.norm(simulated(x, finer=3) - other)
+    assert fine_error < 0.07 * np.linalg.norm(other)
+    assert np.linalg.norm(traces - other) > 9.0 * fine_error
 
 
 @pytest.mark.parametrize("ratio", [0.8, 1.0, 1.3])
 def test_at_constant_speed_the_delayed_wavelet_arrives(ratio):
-    """The scheme disperses, as one of second order does: on a grid three times finer its error is nine times less."""
+    """The scheme disperses: on a grid three times finer its error is many times less."""
     forward_model, exact = WaveEquation(), delayed_wavelets(ratio)
     assert torch.allclose(forward_model.speed(constant(ratio)), torch.tensor(ratio * BACKGROUND))
     traces = forward_model(constant(ratio))[0].numpy()
-    error = np.linalg.norm(traces - exact)
-    fine_error = np.linalg.norm(simulated(np.full(80, ratio * BACKGROUND), finer=3) - exact)
-    assert np.abs(traces[0] - exact[0]).max() < 0.08 * ratio
-    assert fine_error < 0.07 * np.linalg.norm(exact)
-    assert 7.0 < error / fine_error < 11.0
-    assert np.abs(traces[:2, -20:]).max() < 0.01  # nothing comes back from the ends
+    fine_error = np.linalg.norm(simulated(constant(ratio)[0], finer=3) - exact)
+    assert np.abs(traces[0] - exact[0]).max() < 0.12 * ratio
+    assert fine_error < 0.03 * np.linalg.norm(exact)
+    assert np.linalg.norm(traces - exact) > 6.0 * fine_error
+    assert np.abs(traces[:2, -10:]).max() < 0.04 * ratio  # so little comes back from the ends
 
 
 @pytest.mark.parametrize("size", [10.0, 1e4])
 def test_it_is_stable_for_every_x(size):
     forward_model = WaveEquation()
     x = size * drawn(32)
-    assert float(forward_model.speed(x).max()) * STEP / 12.5 < 1.0
+    assert float(forward_model.speed(x).max()) * STEP / SPACING < math.sqrt(0.75)
     assert float(forward_model(x).abs().max()) < 20.0
 
 
@@ -175,6 +201,13 @@ def test_descent_skips_cycles(problem):
     assert float(losses[-1]) == 0.0
     assert float(losses[1]) > float(losses[0])
     assert float(losses.max()) > 1.1 * float(losses[0])
+
+
+def test_for_three_in_ten_of_the_targets_lbfgs_ends_in_a_wrong_cycle(problem):
+    best = curves(second_order((None,))[0], problem, problem.validation[:32], 100).best
+    stuck = (best[-1] > 0.05 * best[0]) & (best[-1] > 0.95 * best[-30])  # far from a fit, and no longer moving
+    assert 0.2 < float(stuck.double().mean()) < 0.5
+    assert float((best[-1] < 1e-4 * best[0]).double().mean()) > 0.4
 
 
 def test_the_metric_is_of_any_rows(problem):

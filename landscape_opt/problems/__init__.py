@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from landscape_opt.problems.arm import arm
+from landscape_opt.problems.attack import attack
 from landscape_opt.problems.camera import camera
 from landscape_opt.problems.digits import digits
 from landscape_opt.problems.frequencies import frequencies
@@ -22,6 +23,7 @@ __all__ = [
     "Problem",
     "TargetSet",
     "arm",
+    "attack",
     "camera",
     "classic",
     "classic_names",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from landscape_opt.least_squares import LeastSquares
 from landscape_opt.problems.problem import Problem
 
 _TRAIN, _VALIDATION, _TEST = 2048, 512, 512
@@ -132,7 +133,7 @@ def linear(
     return LinearProblem(
         name="linear",
         forward_model=MatrixProduct(matrix.to(dtype)),
-        loss_fn=half_squared_distance,
+        loss_fn=LeastSquares(torch.sub),
         x_init=torch.zeros(dim, dtype=dtype),
         train=targets[:_TRAIN].clone(),
         validation=targets[_TRAIN:-_TEST].clone(),
