@@ -70,6 +70,7 @@ def _crowd(given: argparse.Namespace) -> str:
 def _bench(given: argparse.Namespace) -> str:
     from .benchmark.campaign import silent
     from .benchmark.command import bench
+    from .benchmark.contestants import written_out
 
     if given.report:
         from .benchmark.page import write_page
@@ -85,8 +86,8 @@ def _bench(given: argparse.Namespace) -> str:
             given.seconds,
             given.seeds,
             budgets=given.budgets,
-            only=given.only,
-            once=given.once,
+            only=None if given.only is None else written_out(given.only),
+            once=written_out(given.once),
             num_validation=given.validation,
             num_test=given.test,
             out=given.out,
@@ -140,7 +141,11 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--seconds", type=_positive, default=150.0, help="of fitting, for everyone who trains (default: 150)")
     bench.add_argument("--budgets", type=int, nargs="+", default=None, help="evaluations, ascending from 0")
     bench.add_argument(
-        "--only", nargs="+", metavar="METHOD", default=None, help="groups of methods (default: the protocol's)"
+        "--only",
+        nargs="+",
+        metavar="METHOD",
+        default=None,
+        help="groups of methods; 'ablation' for the landscape with each part left out (default: the protocol's)",
     )
     bench.add_argument(
         "--out", type=Path, default=Path("benchmarks"), help="folder of results; what is there is not run again"

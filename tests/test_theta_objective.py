@@ -47,7 +47,7 @@ def test_the_distance_is_how_far_plain_descent_goes():
     model = problem.forward_model
     solution = torch.linalg.lstsq(model.weight, (target - model.bias).T).solution.T
     distances = (solution - problem.x_init).norm(dim=1)
-    assert distances.quantile(0.3) < theta.distance < distances.quantile(0.7)
+    assert distances.quantile(0.8) < theta.distance <= distances.max()
 
 
 def test_far_points_weigh_more_and_solutions_nothing():

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from .best_of import best_of_family
 from .entry import Entry, Preparation
 from .grids import first_order_families, lbfgs_family, lm_family, scale_at
-from .landscapes import affine, conditioned, default_landscape, published, untrained
+from .landscapes import (
+    affine,
+    conditioned,
+    default_landscape,
+    parts,
+    published,
+    residual,
+    untold,
+    untrained,
+    without_proximity,
+)
 from .trained import encoder_refined, nearest_solution, unrolled
 
 
@@ -62,9 +72,25 @@ GROUPS = (
     Group("affine", affine),
     Group("published", published),
     Group("untrained", untrained, trains=False),
+    Group("parts", parts, default=False),
+    Group("no-proximity", without_proximity, default=False),
+    Group("untold", untold, default=False),
     Group("conditioned", conditioned, default=False),
+    Group("residual", residual, default=False),
 )
 """In the order in which they run: what the figures need comes first."""
+ABLATION = ("landscape", "parts", "no-proximity", "untold", "conditioned", "residual", "published")
+"""The default beside landscapes that lack a part of it, each in turn."""
+
+
+def written_out(names: Sequence[str]) -> tuple[str, ...]:
+    """Names as a command line takes them, where ``ablation`` stands for all groups of it.
+
+    Example:
+        >>> written_out(("gd", "ablation"))[:3]
+        ('gd', 'landscape', 'parts')
+    """
+    return tuple(dict.fromkeys(one for name in names for one in (ABLATION if name == "ablation" else (name,))))
 
 
 def groups_named(names: tuple[str, ...] | None) -> tuple[Group, ...]:

@@ -1,43 +1,110 @@
-"""Learned landscapes that are compared: the default, simpler ones, and one that has learned nothing."""
+"""Learned landscapes that are compared: the default, those that lack a part of it, and one that has learned nothing."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from .. import batches
+from ..batches import Batch
 from ..calibration import calibrate
 from ..guest import frozen, private_randomness
 from ..inverter import LandscapeInverter
-from ..mappings import ConditionedMapping, Mapping
-from ..memory import Memory
+from ..mappings import AnchoredMapping, ConditionedMapping, Mapping, ResidualMapping
+from ..mappings.context import Context
+from ..memory import NUM_DIVERSE, Candidates, LossOf, Memory
 from ..objective import Objective
+from ..solvers import LBFGS
+from ..theta_objective import LossRatio, ThetaObjective
 from .affine import AffineMapping
 from .entry import Entry, Preparation
 from .grids import Family
 from .timing import fit_seconds
-from .ways import by_inverter
+from .ways import Way, by_inverter
 
 OURS = "landscape"
+AGAIN = "fitted again"
+NO_MEMORY = "without memory"
+NO_RESTARTS = "without memory and restarts"
+NO_HAND_OVER = "without hand-over"
+NO_METRIC = "without learned metric"
+NO_PROXIMITY = "without proximity"
+UNTOLD = "without conditioning"
+CONDITIONED = "θ(z; y)"
+RESIDUAL = "θ(z)"
+PUBLISHED = "published θ(z)"
 
 
 def default_landscape(given: Preparation) -> Entry:
     """The landscape with its defaults."""
-    return _fitted(given, OURS, LandscapeInverter(given.problem.landscape(), given.problem.loss_fn, seed=given.seed))
+    return _fitted(given, OURS, _inverter(given))
+
+
+def parts(given: Preparation) -> Entry:
+    """One fit of the default: inverted as it is, and with a part left out each time."""
+    inverter = _inverter(given).fit(given.problem.train, max_seconds=given.seconds, progress=False)
+    plain = PlainStartAlone(inverter.landscape.layout.row)
+    forgetful = LandscapeInverter(inverter.landscape, given.problem.loss_fn, memory=plain, seed=given.seed)
+    return _entry(
+        inverter,
+        by_inverter(AGAIN, inverter),
+        by_inverter(NO_MEMORY, forgetful),
+        by_inverter(NO_RESTARTS, inverter, restarts=False),
+        by_inverter(NO_HAND_OVER, inverter, refine=False),
+        by_inverter(NO_METRIC, inverter, solver=LBFGS()),
+    )
+
+
+class PlainStartAlone(Memory):
+    """Of no solution: a row that gets nowhere starts again at the plain start, then at its own best point.
+
+    Args:
+        x_init: the plain start, flat, (d,).
+    """
+
+    def __init__(self, x_init: Tensor) -> None:
+        super().__init__(capacity=1)
+        self.add(x_init[None], x_init[None])  # the look-up wants a point; what F says there is never asked for
+
+    def nearest(
+        self, target: Batch, loss_of: LossOf, num_compared: int | None = None, count: int = NUM_DIVERSE
+    ) -> Candidates:
+        """None: the look-up adds the plain start itself."""
+        size, dim = batches.size(target), self.x.shape[1]
+        return Candidates(self.x.new_empty(size, 0, dim), self.x.new_empty(size, 0))
+
+
+def without_proximity(given: Preparation) -> Entry:
+    """θ fitted to the losses alone, wherever the points lie."""
+    return _fitted(given, NO_PROXIMITY, _inverter(given, theta_objective=LossRatio(proximity=0.0)))
+
+
+def untold(given: Preparation) -> Entry:
+    """The default mapping, told the last evaluation but not the target."""
+    return _fitted(given, UNTOLD, _inverter(given, UntoldMapping()))
+
+
+class UntoldMapping(AnchoredMapping):
+    """θ(z; e_k): begins at one start for all targets."""
+
+    def standardised(self, context: Context, batch_size: int) -> Tensor:
+        """Zeros: what is not known of a target."""
+        return torch.zeros_like(super().standardised(context, batch_size))
 
 
 def affine(given: Preparation) -> Entry:
     """An affine start and a constant metric, with the memory and the restarts of the default: θ alone is another."""
-    return _with_mapping(given, "affine θ", AffineMapping())
+    return _fitted(given, "affine θ", _inverter(given, AffineMapping()))
 
 
 def conditioned(given: Preparation) -> Entry:
     """The second rung, which is told the target alone."""
-    return _with_mapping(given, "θ(z; y)", ConditionedMapping())
+    return _fitted(given, CONDITIONED, _inverter(given, ConditionedMapping()))
 
 
-def _with_mapping(given: Preparation, name: str, mapping: Mapping) -> Entry:
-    problem = given.problem
-    return _fitted(given, name, LandscapeInverter(problem.landscape(mapping), problem.loss_fn, seed=given.seed))
+def residual(given: Preparation) -> Entry:
+    """The first rung, which is told nothing, with objective, replay, memory and solver of the default."""
+    return _fitted(given, RESIDUAL, _inverter(given, ResidualMapping()))
 
 
 def published(given: Preparation) -> Entry:
@@ -46,13 +113,25 @@ def published(given: Preparation) -> Entry:
     inverter = LandscapeInverter.published(
         problem.forward_model, problem.x_init, problem.loss_fn, given=problem.given, seed=given.seed
     )
-    return _fitted(given, "published θ(z)", inverter)
+    return _fitted(given, PUBLISHED, inverter)
+
+
+def _inverter(
+    given: Preparation, mapping: Mapping | None = None, theta_objective: ThetaObjective | None = None
+) -> LandscapeInverter:
+    """The default but for what is named."""
+    landscape = given.problem.landscape(mapping)
+    return LandscapeInverter(landscape, given.problem.loss_fn, theta_objective=theta_objective, seed=given.seed)
 
 
 def _fitted(given: Preparation, name: str, inverter: LandscapeInverter) -> Entry:
     inverter.fit(given.problem.train, max_seconds=given.seconds, progress=False)
-    family = Family(name, (by_inverter(name, inverter),))
-    return Entry((family,), fit_seconds(inverter), inverter.num_evaluations)
+    return _entry(inverter, by_inverter(name, inverter))
+
+
+def _entry(inverter: LandscapeInverter, *ways: Way) -> Entry:
+    families = tuple(Family(way.name, (way,)) for way in ways)
+    return Entry(families, fit_seconds(inverter), inverter.num_evaluations)
 
 
 def untrained(given: Preparation) -> Entry:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import ablation
 from .figures import RATIOS, TIE
 from .plots import draw
 from .records import UnitRecord, read_all
 from .registry import CONTROL, PROBLEMS
-from .summary import IN_DISTRIBUTION, Summary, number, summary
+from .summary import IN_DISTRIBUTION, Summary, as_markdown, loss_text, number, summary
 from .table import Row
 from .trial import SOLVED
 
@@ -36,6 +36,7 @@ def write_page(folder: Path, docs: Path) -> Path:
     pictures = {one.name: draw(one, docs / "images" / f"bench-{one.name}.svg") for one in summaries}
     path = docs / "benchmarks.md"
     parts = [_head(records), _overview(summaries), *(_section(one, pictures[one.name].name) for one in summaries)]
+    parts += ablation.sections(summaries)
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return unfinished.replace(path)
@@ -67,7 +68,8 @@ median loss at the plain start. S1: best of GD, momentum and Adam in X, share 1e
 and best of K in X, share 1e-3; S2deep, 1e-8. S3: the encoder, refined by the best method, share 1e-5; S3deep, 1e-8. A figure
 in brackets: the rival does not come down to the share by 100 evaluations. **stuck**: mean loss at 100 evaluations over the
 best X rival's. **dominance**: budgets from 1 on at which median and mean are no worse than those of every other method on
-this page; differences below {TIE:.0%}, and losses below {SOLVED:g} of the plain start's, count as ties."""
+this page, landscapes that lack a part aside; differences below {TIE:.0%}, and losses below {SOLVED:g} of the plain start's,
+count as ties."""
 
 
 def _overview(summaries: Sequence[Summary]) -> str:
@@ -84,7 +86,7 @@ def _overview(summaries: Sequence[Summary]) -> str:
                 cells.append(_share([each.ahead[name] for each in figures if name in each.ahead]))
             cells.append(str(one.spread(some, lambda each: each.per_evaluation)))
             lines.append(cells)
-    return "## All problems\n\n" + _table(head, lines)
+    return "## All problems\n\n" + as_markdown(head, lines)
 
 
 def _ratio(one: Summary, some: str, name: str) -> str:
@@ -120,15 +122,11 @@ def _losses(rows: Sequence[Row]) -> str:
     lines = [
         [
             one.name,
-            *(" / ".join(_loss(loss) for loss in column) for column in zip(one.median, one.mean, one.p90, strict=True)),
+            *(" / ".join(map(loss_text, column)) for column in zip(one.median, one.mean, one.p90, strict=True)),
         ]
         for one in rows
     ]
-    return _table(head, lines)
-
-
-def _loss(loss: float) -> str:
-    return "∞" if math.isinf(loss) else f"{loss:.2g}"
+    return as_markdown(head, lines)
 
 
 def _metrics(one: Summary, some: str) -> str:
@@ -142,9 +140,4 @@ def _metrics(one: Summary, some: str) -> str:
         return ""
     budgets = sorted({budget for values in said.values() for budget in values})
     head = [f"{metric['name']}{', ' + metric['unit'] if metric['unit'] else ''}: median after", *map(str, budgets)]
-    return _table(head, [[name, *(number(values[budget]) for budget in budgets)] for name, values in said.items()])
-
-
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    shown = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in shown)
+    return as_markdown(head, [[name, *(number(values[budget]) for budget in budgets)] for name, values in said.items()])

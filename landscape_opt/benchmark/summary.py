@@ -7,8 +7,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from .contestants import ABLATION, GROUPS
 from .figures import FIRST_ORDER, RATIOS, REFINED, SECOND_ORDER, TIE, Field, SetFigures, fields_of
-from .landscapes import OURS
+from .landscapes import OURS, PUBLISHED
 from .records import UnitRecord, are_comparable
 from .table import Row, as_text, is_worse, where_we_lose
 from .tuning import Statistic
@@ -27,9 +28,10 @@ ALONE = (
     "unrolled + L-BFGS",
     "affine θ",
     "untrained θ",
-    "θ(z; y)",
-    "published θ(z)",
+    PUBLISHED,
 )
+PARTS = {one.name for one in GROUPS if one.name in ABLATION and not one.default}
+"""Groups of landscapes that lack a part: no rivals, but in a table of their own."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,17 @@ def number(value: float) -> str:
     return f"{value:.3g}" if value >= 1 else f"{value:.2g}"
 
 
+def loss_text(loss: float) -> str:
+    """Two digits of it."""
+    return "∞" if math.isinf(loss) else f"{loss:.2g}"
+
+
+def as_markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table of a page."""
+    shown = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in shown)
+
+
 @dataclass(frozen=True, eq=False)
 class Summary:
     """A problem over all seeds of fitting that were run.
@@ -82,12 +95,14 @@ class Summary:
         fields: the methods, by seed.
         about: what is said of the problem.
         dim: numbers in one x.
+        parts: the landscape beside those that lack a part of it; None where none was run.
     """
 
     name: str
     fields: dict[int, Field]
     about: dict[str, object]
     dim: int
+    parts: Summary | None = None
 
     @property
     def sets(self) -> tuple[str, ...]:
@@ -168,6 +183,8 @@ class Summary:
             lines = self.honest_lines(some)
             title = "Where another is better, or as good:"
             parts.append("\n".join([title, *(f"  {line}" for line in lines or ("nowhere",))]))
+            if self.parts is not None:
+                parts.append(f"Each part left out in turn:\n\n{as_text(self.parts.single_rows(some))}")
         return "\n\n".join(parts) + "\n"
 
 
@@ -184,7 +201,13 @@ def summary(records: Sequence[UnitRecord]) -> Summary | None:
         raise ValueError(
             f"made with other settings than {own[0].place}, or on another problem: {', '.join(stale)}; run them again"
         )
-    return Summary(own[0].problem, fields_of(records), own[0].about, own[0].facts["dim"])
+    about, dim = own[0].about, own[0].facts["dim"]
+    rivals = [record for record in records if record.group not in PARTS]
+    parts = None
+    if len(rivals) < len(records):
+        beside = [record for record in records if record.group in ABLATION]
+        parts = Summary(own[0].problem, fields_of(beside), about, dim)
+    return Summary(own[0].problem, fields_of(rivals), about, dim, parts)
 
 
 def _tied(ours: Row, rival: Row, solved: float) -> str:
