@@ -241,7 +241,7 @@ class LandscapeInverter:
         Args:
             target: a batch of targets, in the format that ``loss_fn`` takes.
             max_evaluations: evaluations of F per row, all counted. Reading the last point's loss is one forward more.
-            refine: hand over to per-sample L-BFGS in X after the first steps; None does so unless a ``z_optimizer`` was
+            refine: hand rows over to L-BFGS in X when steps no longer halve their loss, or after three; None does so unless a ``z_optimizer`` was
                 chosen.
             solver: what moves x after the hand-over (before any fit: from the start), one of ``landscape_opt.solvers``;
                 None takes L-BFGS. ``LevenbergMarquardt()`` needs a :class:`~landscape_opt.LeastSquares` loss.
@@ -257,7 +257,7 @@ class LandscapeInverter:
             rtol: see ``atol``.
             target_loss: or when it is at most this.
             patience: a row has stalled when so many evaluations have not lowered its best loss by a thousandth.
-            max_seconds: wall time after which the best so far is returned.
+            max_seconds: wall time after which the best so far is returned; every target is evaluated once in any case.
             max_batch_size: so many rows go through F at a time, and the next targets take the places of those that have
                 finished; the answers are the same.
             num_hypotheses: descend from so many starts for every target, give up the weaker half at 8, 16, 32, …

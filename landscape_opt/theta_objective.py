@@ -83,9 +83,9 @@ class LossRatio(_FromLoss):
     the second term keeps the absolute level in view. Before the first evaluation the objective is √(L/L₀).
 
     The factor prefers, among points of about the same loss, those near the plain start, D being how far plain descent
-    goes for nine in ten targets. Without it a start learned from losses alone contorts x where several answers look alike, and descent from there
-    is caught where descent from the plain start is not. A product and not a sum: where the loss is zero so is the
-    objective, wherever that is.
+    goes for nine in ten targets. Without it a start learned from losses alone contorts x where several answers look
+    alike, and descent from there is caught where descent from the plain start is not. A product and not a sum: where
+    the loss is zero so is the objective, wherever that is.
 
     Args:
         share: of the ratio to the last evaluation's loss.
