@@ -241,8 +241,8 @@ class LandscapeInverter:
         Args:
             target: a batch of targets, in the format that ``loss_fn`` takes.
             max_evaluations: evaluations of F per row, all counted. Reading the last point's loss is one forward more.
-            refine: hand rows over to L-BFGS in X when steps no longer halve their loss, or after three; None does so unless a ``z_optimizer`` was
-                chosen.
+            refine: hand rows over to L-BFGS in X when steps no longer halve their loss, or after three; None does so
+                unless a ``z_optimizer`` was chosen.
             solver: what moves x after the hand-over (before any fit: from the start), one of ``landscape_opt.solvers``;
                 None takes L-BFGS. ``LevenbergMarquardt()`` needs a :class:`~landscape_opt.LeastSquares` loss.
             restarts: whether a row that starts unusually badly or gets nowhere may go on from a point of the memory;
