@@ -113,7 +113,7 @@ class Field:
                 continue
             ratios[name] = ratio(ours, rival, floor, self.at_start[some])
             if not name.endswith("deep"):
-                paying[name], walls[name] = self._paying(names, ratios[name])
+                paying[name], walls[name] = self._paying(names, ratios[name], some)
         return SetFigures(
             ratios=ratios,
             stuck=math.nan if in_x is None else stuck(ours, in_x),
@@ -144,25 +144,23 @@ class Field:
         """The loss below which losses are as good as one another."""
         return SOLVED * self.at_start[some]
 
-    def _paying(self, names: Sequence[str], one: Ratio) -> tuple[float, float]:
-        """Break-even, and the rival's wall time to the level over ours, by the fastest of the rivals."""
-        ours, rival = self.methods[OURS], self._fastest(names)
-        theirs, mine = seconds_after(rival, one.theirs), seconds_after(ours, one.mine)
+    def _paying(self, names: Sequence[str], one: Ratio, some: str) -> tuple[float, float]:
+        """Break-even, and the rival's wall time to the level over ours, by the rival that is there first by the clock."""
+        ours = self.methods[OURS]
+        mine = seconds_after(ours, one.mine)
+        found = [self.methods[name] for name in names if name in self.methods]
+        theirs, rival = min(((_seconds_to(one.wanted, each, some), each) for each in found), key=lambda pair: pair[0])
         if not math.isfinite(mine):
             return math.inf, 0.0
         number = break_even(max(0.0, ours.fit_seconds - rival.fit_seconds), theirs, mine)
         return math.inf if number is None else number, theirs / mine
 
     def _per_evaluation(self) -> float:
-        if not any(name in self.methods for name in FIRST_ORDER):
-            return math.nan
-        last = max(self.methods[OURS].seconds)
-        return self.methods[OURS].seconds[last] / self._fastest(FIRST_ORDER).seconds[last]
-
-    def _fastest(self, names: Sequence[str]) -> MethodRecord:
-        """The rival with the least wall time of an evaluation: the comparison that is hardest for us."""
-        found = [self.methods[name] for name in names if name in self.methods]
-        return min(found, key=lambda one: one.seconds[max(one.seconds)])
+        """By the fastest of the first-order methods: the comparison that is hardest for us."""
+        ours = self.methods[OURS].seconds
+        rivals = [self.methods[name].seconds for name in FIRST_ORDER if name in self.methods]
+        last = max(set(ours).intersection(*rivals), default=0)
+        return ours[last] / min(one[last] for one in rivals) if rivals and last else math.nan
 
 
 def fields_of(records: Sequence[UnitRecord]) -> dict[int, Field]:
@@ -221,7 +219,13 @@ def seconds_after(method: MethodRecord, num_evaluations: float) -> float:
         return taken[0][1] * max(1.0, num_evaluations / taken[0][0])
     after = next((place for place, (budget, _) in enumerate(taken) if budget >= num_evaluations), len(taken) - 1)
     (low, before), (high, later) = taken[after - 1], taken[after]
-    return before + (later - before) * (num_evaluations - low) / (high - low)
+    return before + max(0.0, later - before) * (num_evaluations - low) / (high - low)  # noise aside
+
+
+def _seconds_to(wanted: float, method: MethodRecord, some: str) -> float:
+    """Wall time until the method's own median is at a level; infinite where it never is."""
+    needed = evaluations_to(wanted, method.sets[some])
+    return math.inf if needed is None else seconds_after(method, max(1.0, needed))
 
 
 def _composed(found: Sequence[MethodRecord], name: str, some: str, solved: float) -> Row:

@@ -23,7 +23,7 @@ from .ways import Outcome, Task, Way, curves
 
 BUDGETS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 METRIC_BUDGETS = (20,)
-TIMED = (1, 5, 20)
+TIMED = (1, 5, 20, 100)
 """Evaluations after which the clock is read."""
 TIMED_ROWS = 256
 VALIDATION = "validation"
