@@ -74,8 +74,8 @@ class InversionResult:
 
     Attributes:
         x: Tensor (B, …) or dict of them, in the format of ``x_init``.
-        z: where it was found in the learned space, (B, dim_z): relative to its chart for an anchored mapping, and the
-            last z in the learned space for rows whose best point was found after the hand-over to X.
+        z: where it was found in the learned space, (B, dim_z): relative to its chart for an anchored mapping, and that
+            of the best point before the hand-over for rows whose best point was found in X.
         prediction: F(x).
         loss: L(F(x), y), (B,).
         status: one :class:`Status` per row, (B,) of integers.

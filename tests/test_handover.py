@@ -16,7 +16,7 @@ NUM_STEPS = 3
 
 
 def expected_in_x(losses: list[float], min_gain: float = MIN_GAIN) -> list[bool]:
-    """Where each evaluation of a row was made, by the rule: in X once a step has not halved the best loss, or after three."""
+    """Where each evaluation was made: in X once a step has not halved the best loss, or after three."""
     best, is_over, where = losses[0], False, [False]
     for k, loss in enumerate(losses[1:], start=1):
         where.append(is_over)
@@ -42,6 +42,19 @@ def test_rows_hand_over_at_different_times():
     result = inverter.invert(case("conv").targets(64, 5), 8, restarts=False)
     first_in_x = result.history.in_x.long().argmax(0)
     assert len(set(first_in_x.tolist())) > 1
+
+
+def test_z_is_that_of_the_best_point_in_the_learned_space():
+    inverter, target = fitted("mlp", torch.float64, "conditioned", "default"), case("mlp", torch.float64).targets(16, 5)
+    in_z = inverter.invert(target, 0).z
+    result = inverter.invert(target, 12, restarts=False)
+    best_in_z = torch.where(result.history.in_x, torch.inf, result.history.loss).amin(0)
+    landscape = inverter.landscape
+    with torch.no_grad():
+        told = Start(landscape.layout.start(16), landscape.features(target)).context
+        x = landscape.mapping(result.z, told)
+    assert (result.z != in_z).any()
+    torch.testing.assert_close(case("mlp", torch.float64).loss_at(x, target), best_in_z)
 
 
 def test_steps_of_an_optimizer_are_all_made():

@@ -78,8 +78,8 @@ class HandOverRun(Together):
         over = self.waiting & self._is_over(evaluation)
         better = evaluation.finite & (True if self.best is None else (evaluation.loss <= self.best.loss))
         self.best = evaluation if self.best is None else evaluation.where(better, self.best)
-        if self.z is not None:
-            self.best_z = torch.where(better[:, None], self.z, self.best_z)
+        assert self.z is not None
+        self.best_z = torch.where(better[:, None], self.z, self.best_z)
         if bool(over.any()):
             self._hand_over(over.nonzero()[:, 0])
 
@@ -100,10 +100,15 @@ class HandOverRun(Together):
             solver = LBFGS(self.settings.memory, metric=metric, pairs=tuple(one.rows(rows) for one in self.seen))
         run: Run = solver.start(Start(best.x))
         run.observe(best)
-        self.begin(rows, run)
         self.waiting[rows] = False
+        self.begin(rows, run)
         if not bool(self.waiting.any()):
             self.seen = []
+
+    def _joined_z(self) -> Tensor | None:
+        """In X a row keeps the z of its best point in the learned space."""
+        z = super()._joined_z()
+        return None if z is None else torch.where(self.waiting[:, None], z, self.best_z)
 
     def keep(self, index: Tensor) -> None:
         """Go on with these rows."""
