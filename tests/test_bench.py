@@ -141,6 +141,16 @@ def test_break_even_and_wall_time_follow_from_seconds_and_evaluations():
     assert figures.per_evaluation == pytest.approx(1.5 / 5.0)
     assert seconds_after(ours, 3.0) == pytest.approx(1.0)
     assert seconds_after(ours, 9.0) == pytest.approx(2.5)
+    noisy = record("LM", (8.0, 8.0, 8.0, 8.0), seconds={1: 1.0, 5: 0.9})
+    assert seconds_after(noisy, 100.0) == pytest.approx(1.0)
+
+
+def test_the_wall_time_of_a_rival_is_that_of_the_one_that_gets_there():
+    ours = record("landscape", (8.0, 1.0, 1.0, 1.0), seconds={1: 1.0, 5: 5.0})
+    idle = record("LM", (8.0, 8.0, 8.0, 8.0), seconds={1: 0.1, 5: 0.1})  # it cannot afford a Jacobian
+    busy = record("L-BFGS", (8.0, 4.0, 2.0, 1.0), seconds={1: 2.0, 5: 10.0})
+    field = Field({one.name: one for one in (ours, idle, busy)}, AT_START, ("in distribution",))
+    assert field.figures("in distribution").wall["S2"] == pytest.approx(10.0)
 
 
 # --- tuning
@@ -319,11 +329,21 @@ def test_a_problem_whose_targets_say_more_than_y_goes_through_all_methods():
         ),
         hard_because="Every target has a gain of its own.",
     )
-    only = ("landscape", "restarts", "encoder", "unrolled", "nearest", "affine", "published", "untrained", "conditioned")
-    report = bench(problem, 0.1, (0,), only=only, quick=True)
-    rows = {row.name: row for row in report.summaries["gains"].single_rows("out of distribution")}
-    assert {"nearest + L-BFGS", "unrolled", "θ(z; y)", "best of K", "encoder + Adam"} <= rows.keys()
+    rivals = ("restarts", "encoder", "unrolled", "nearest", "affine", "published", "untrained")
+    only = ("landscape", *rivals, "conditioned", "parts")
+    summary = bench(problem, 0.1, (0,), only=only, quick=True).summaries["gains"]
+    rows = {row.name: row for one in (summary, summary.parts) for row in one.single_rows("out of distribution")}
+    assert {"nearest + L-BFGS", "unrolled", "θ(z; y)", "without memory", "best of K", "encoder + Adam"} <= rows.keys()
     assert all(row.median[-1] <= row.median[0] for row in rows.values())
+
+
+def test_what_is_not_for_a_problem_is_said_and_recorded(tmp_path):
+    lines = []
+    problem = tiny(loss_fn=lambda prediction, target: (prediction - target).abs().sum(1))
+    report = bench(problem, only=("lm",), quick=True, out=tmp_path, show=lines.append)
+    assert lines[-1] == "tiny, seed 0, lm: not for this problem"
+    assert report.records[0].methods == ()
+    assert bench(problem, only=("lm",), quick=True, out=tmp_path).num_run == 0
 
 
 def test_records_come_back_as_they_were_written(tmp_path):
@@ -363,7 +383,7 @@ def test_the_command_runs_everyone_and_the_report_is_a_page(tmp_path, capsys):
     command = ["bench", "linear", "--quick", "--seconds", "0.2", "--seeds", "0", "--threads", "1", "--out", str(results)]
     assert main(command) == 0
     printed = capsys.readouterr().out
-    for part in ("linear, seed 0, unrolled", "lm: not for this problem", "S1: ", "S3deep: ", "stuck: ", "dominance: ",
+    for part in ("linear, seed 0, unrolled", "linear, seed 0, lm: ", "S1: ", "S3deep: ", "stuck: ", "dominance: ",
                  "encoder, refined by the best", "published θ(z)", "break-even", "Where another is better"):  # fmt: skip
         assert part in printed
     bench(tiny(), 0.2, (0,), only=("landscape", "adam", "lbfgs", "encoder"), quick=True, out=results)

@@ -91,7 +91,7 @@ def _over_problems(found: Sequence[Summary]) -> str:
     head = ["evaluations without it, over those with it", *(f"{some}, {floor:g}" for some, floor in columns)]
     said = (
         f"Over {', '.join(one.name for one in found)}: evaluations until the median is at a level, over those of the whole. "
-        "Above 1, the part is worth having. Geometric means over the problems of the medians over the seeds, in brackets the "
+        "Above 1, the part is worth having. Geometric means over the problems of the medians over seeds, in brackets the "
         "number of problems if it is not all of them. The level is the higher of the two medians at 100 evaluations, or "
         "if that is higher the share of the median loss at the plain start that stands above the column."
     )

@@ -23,6 +23,7 @@ QUICK_BUDGETS = (0, 1, 2, 5, 10, 20)
 WORK = {
     "gd": (5.0, 1.6), "momentum": (5.0, 1.6), "adam": (5.0, 1.6), "lbfgs": (2.0, 1.0), "lm": (1.5, 0.7),
     "restarts": (8.0, 1.5), "encoder": (6.0, 2.2), "nearest": (2.0, 0.8), "unrolled": (3.0, 1.5),
+    "parts": (5.0, 5.0),
 }  # fmt: skip
 """How many times a group inverts all validation targets, and all test targets, to the end, roughly; the others once."""
 OVERHEAD = 1e-5
