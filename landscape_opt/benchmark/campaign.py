@@ -48,7 +48,7 @@ class Plan:
 
     seconds: float = 150.0
     budgets: tuple[int, ...] = BUDGETS
-    num_validation: int = 256
+    num_validation: int = 128
     num_test: int = 512
     quick: bool = False
 

@@ -61,7 +61,7 @@ def bench(
         budgets: evaluations of the table, ascending from 0.
         only: groups of methods, by name; None takes those of the protocol.
         once: of them, those that are trained with the first seed alone.
-        num_validation: targets that methods are tuned on, at most; None takes 256.
+        num_validation: targets that methods are tuned on, at most; None takes 128.
         num_test: targets of every reported set, at most; None takes 512.
         out: folder of the results, where what is there already is not run again; None keeps nothing.
         max_minutes: after which no unit of work is begun; call again to go on.
