@@ -151,7 +151,7 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("benchmarks"), help="folder of results; what is there is not run again"
     )
     bench.add_argument("--once", nargs="+", metavar="METHOD", default=[], help="groups trained with the first seed alone")
-    bench.add_argument("--validation", type=_count, default=None, help="targets that methods are tuned on (default: 256)")
+    bench.add_argument("--validation", type=_count, default=None, help="targets that methods are tuned on (default: 128)")
     bench.add_argument("--test", type=_count, default=None, help="targets of every reported set (default: 512)")
     bench.add_argument("--again", action="store_true", help="run what is there again")
     bench.add_argument("--max-minutes", type=_positive, default=None, help="begin nothing that would end later")

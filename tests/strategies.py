@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -14,9 +15,12 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from landscape_opt import LandscapeInverter, LearnedLandscape
+from landscape_opt import InversionResult, LandscapeInverter, LearnedLandscape, LeastSquares
 from landscape_opt.mappings import AnchoredMapping, ConditionedMapping, Mapping, ResidualMapping
 from landscape_opt.replay import Alternating, Streaming
+from landscape_opt.solvers import LBFGS, Backtracking, BestOf, LevenbergMarquardt, Solver, TorchOptim
+from landscape_opt.solvers.adaptive import AdaptiveStep
+from landscape_opt.solvers.torch_optim import OptimizerFactory
 from landscape_opt.theta_objective import DistanceToEnd, LossAtPoint
 
 KINDS = ("linear", "mlp", "conv")
@@ -51,10 +55,15 @@ class Case:
         with torch.no_grad():
             return copy.deepcopy(self.forward_model).eval()(self.x_init + x)
 
+    def prediction_at(self, x: Any) -> Any:
+        """F(x) outside the library."""
+        with torch.no_grad():
+            return copy.deepcopy(self.forward_model).eval()(x)
+
     def loss_at(self, x: Any, target: Any) -> Tensor:
         """The loss recomputed outside the library."""
         with torch.no_grad():
-            return self.loss_fn(copy.deepcopy(self.forward_model).eval()(x), target)
+            return self.loss_fn(self.prediction_at(x), target)
 
 
 def linear_model(dtype: torch.dtype) -> nn.Module:
@@ -142,6 +151,139 @@ def fitted(
 
     inverter = new_inverter(problem.forward_model, problem.x_init, loss_fn, mapping=mapping, method=method)
     return inverter.fit(problem.targets(128, 11), num_rounds=num_rounds, progress=False)
+
+
+# ------------------------------------------------------------------------------------------------- ways to move points
+
+FAILS_AT_START, FAILS_NEARBY = 1e9, 2e9
+"""The first element of a target whose row is to fail: everywhere, or where its other errors are small."""
+
+
+def residuals(factor: float) -> LeastSquares:
+    """The loss `squares` times factor², as residuals; NaN with their gradient where a row is to fail."""
+
+    def of(prediction: Tensor, target: Tensor) -> Tensor:
+        mark, errors = target.flatten(1)[:, :1], (prediction - target).flatten(1)
+        errors = torch.cat([torch.where(mark >= FAILS_AT_START, 0.0, errors[:, :1]), errors[:, 1:]], dim=1)
+        is_near = errors.square().sum(1, keepdim=True) < 0.1
+        fails = (mark == FAILS_AT_START) | ((mark == FAILS_NEARBY) & is_near)
+        return factor * errors * torch.where(fails, torch.nan, 1.0).to(errors)
+
+    return LeastSquares(of)
+
+
+OPTIMIZERS: dict[str, OptimizerFactory] = {
+    "SGD": partial(torch.optim.SGD, lr=0.05),
+    "momentum": partial(torch.optim.SGD, lr=0.02, momentum=0.9),
+    "Adam": partial(torch.optim.Adam, lr=0.05),
+}
+
+
+def best_of_three(landscape: LearnedLandscape, num_rows: int) -> Solver:
+    """The plain start and two points beside it, the same for every row."""
+    beside = 0.3 * torch.randn(3, landscape.layout.dim, generator=seeded(8)).to(landscape.layout.row)
+    beside[0] = 0.0
+    return BestOf((landscape.layout.row + beside).expand(num_rows, -1, -1), LBFGS())
+
+
+# What takes a landscape and a number of rows, since some hold a mapping or points of their own.
+SOLVERS: dict[str, Callable[[LearnedLandscape, int], Solver]] = {
+    "L-BFGS": lambda landscape, num_rows: LBFGS(),
+    "L-BFGS of two pairs": lambda landscape, num_rows: LBFGS(memory=2, first_step=0.3),
+    "Levenberg-Marquardt": lambda landscape, num_rows: LevenbergMarquardt(),
+    "backtracking": lambda landscape, num_rows: Backtracking(),
+    "adaptive steps": lambda landscape, num_rows: AdaptiveStep(landscape.plain(), first_length=1.0),
+    **{
+        name: lambda landscape, num_rows, factory=factory: TorchOptim(landscape.plain(), factory)
+        for name, factory in OPTIMIZERS.items()
+    },
+}
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to move points: what an inverter is made with, and what an inversion is asked for.
+
+    Attributes:
+        solver: what moves x, one of the SOLVERS by name.
+        z_optimizer: one of the OPTIMIZERS by name.
+        is_scale_free: whether the path is to be the same whatever the unit of the loss.
+        max_evaluations: enough for something of everything to happen.
+        others: further arguments of `invert`.
+    """
+
+    solver: str | None = None
+    z_optimizer: str | None = None
+    is_fitted: bool = True
+    mapping: str = "anchored"
+    refine: bool | None = None
+    restarts: bool = True
+    num_hypotheses: int = 1
+    is_scale_free: bool = True
+    max_evaluations: int = 10
+
+    def inverter(self, kind: str, dtype: torch.dtype, factor: float = 1.0) -> LandscapeInverter:
+        """With the loss times factor²."""
+        return _inverter(kind, dtype, self.mapping, self.is_fitted, self.z_optimizer, factor)
+
+    def ask(self, inverter: LandscapeInverter, target: Tensor, budget: int | None = None, **options: Any) -> InversionResult:
+        """An inversion in this way, with further options."""
+        asked: dict[str, Any] = {
+            "solver": None if self.solver is None else SOLVERS[self.solver](inverter.landscape, len(target)),
+            "refine": self.refine,
+            "restarts": self.restarts,
+            "num_hypotheses": self.num_hypotheses,
+            "allow_unfitted": not self.is_fitted,
+        }
+        return inverter.invert(target, self.max_evaluations if budget is None else budget, **(asked | options))
+
+    def invert(self, kind: str, dtype: torch.dtype, target: Tensor, budget: int | None = None) -> InversionResult:
+        """The same, with the inverter of a case."""
+        return self.ask(self.inverter(kind, dtype), target, budget)
+
+    @property
+    def has_jacobians(self) -> bool:
+        """Whether some evaluations are charged for products with a Jacobian."""
+        return self.solver == "Levenberg-Marquardt"
+
+
+@cache
+def _inverter(
+    kind: str, dtype: torch.dtype, mapping: str, is_fitted: bool, z_optimizer: str | None, factor: float
+) -> LandscapeInverter:
+    """The landscape and the memory of `fitted`, in an inverter whose loss shows its residuals."""
+    problem, factory = case(kind, dtype), None if z_optimizer is None else OPTIMIZERS[z_optimizer]
+    if not is_fitted:
+        plain = LearnedLandscape(problem.forward_model, problem.x_init)
+        return LandscapeInverter(plain, residuals(factor), z_optimizer=factory)
+    scale = () if factor == 1.0 else (6, factor**2)  # as others write it, so that the fit is shared
+    done = fitted(kind, dtype, mapping, "default", *scale)
+    return LandscapeInverter(done.landscape, residuals(factor), z_optimizer=factory, memory=done.memory)
+
+
+NOT_SCALE_FREE = ("L-BFGS of two pairs", *OPTIMIZERS)  # they take a length in the unit of the loss
+WAYS: dict[str, Way] = {
+    **{
+        f"{name}, {when}": Way(
+            name, is_fitted=is_fitted, is_scale_free=name not in NOT_SCALE_FREE,
+            max_evaluations=25 if name == "Levenberg-Marquardt" else 10,
+        )
+        for when, is_fitted in (("before any fit", False), ("after the hand-over", True))
+        for name in SOLVERS
+    },
+    "best of three points, before any fit": Way("best of three points", is_fitted=False),
+    **{f"{name} in Z": Way(z_optimizer=name, is_scale_free=False) for name in OPTIMIZERS},
+    "Adam in Z, then L-BFGS": Way(z_optimizer="Adam", refine=True, is_scale_free=False),
+    "the default": Way(max_evaluations=12),  # restarts look at a row after eight evaluations
+    "the default without restarts": Way(restarts=False),
+    "landscape steps": Way(refine=False, restarts=False),
+    "θ(z), then Levenberg-Marquardt": Way("Levenberg-Marquardt", mapping="residual", max_evaluations=25),
+    "three hypotheses": Way(num_hypotheses=3),  # the weaker half is given up after eight evaluations
+    "three hypotheses before any fit": Way(num_hypotheses=3, is_fitted=False),
+    "three hypotheses of θ(z)": Way(num_hypotheses=3, mapping="residual"),
+    "three hypotheses by Levenberg-Marquardt": Way("Levenberg-Marquardt", num_hypotheses=3, max_evaluations=25),
+}  # fmt: skip
+SOLVERS["best of three points"] = best_of_three  # its points are of the rows that it begins with: before any fit alone
 
 
 # ---------------------------------------------------------------------------------------------- guests that misbehave
@@ -257,10 +399,18 @@ WRAPPINGS: dict[str, Callable[[nn.Module], Callable[[Tensor], Tensor]]] = {
 
 
 class Counter:
-    """A forward hook that counts calls and rows."""
+    """A forward hook that counts calls and rows; hung into a module by ``with counter.of(module)``."""
 
     def __init__(self) -> None:
         self.calls, self.rows = 0, 0
+
+    @contextmanager
+    def of(self, module: nn.Module) -> Iterator[Counter]:
+        handle = module.register_forward_hook(self)
+        try:
+            yield self
+        finally:
+            handle.remove()
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
         self.calls += 1
