@@ -78,8 +78,8 @@ class HandOverRun(Together):
         over = self.waiting & self._is_over(evaluation)
         better = evaluation.finite & (True if self.best is None else (evaluation.loss <= self.best.loss))
         self.best = evaluation if self.best is None else evaluation.where(better, self.best)
-        assert self.z is not None
-        self.best_z = torch.where(better[:, None], self.z, self.best_z)
+        if self.z is not None:  # another ``first`` may move x
+            self.best_z = torch.where(better[:, None], self.z, self.best_z)
         if bool(over.any()):
             self._hand_over(over.nonzero()[:, 0])
 
