@@ -80,7 +80,7 @@ def run_linear(
     )
     paper = problem.landscape(ResidualMapping())
     residual = LandscapeInverter(paper, problem.loss_fn).fit(problem.train, **fit)
-    landscape = steps_to_share(residual.invert(problem.test, max_steps, refine=False, rtol=SHARE).history.best)
+    landscape = steps_to_share(residual.invert(problem.test, max_steps, refine=False, restarts=False, rtol=SHARE).history.best)
     plain = tune_descent(problem, max_steps)
     plain_steps = steps_to_share(run(plain.rival, problem, problem.test, Limits(max_steps, relative=SHARE)).history.best)
     text = _text(problem, (relative, to_plain), (anchored, residual), (landscape, plain_steps), plain)
