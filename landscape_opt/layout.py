@@ -73,7 +73,10 @@ class Layout:
         given = value if isinstance(value, Mapping) else dict.fromkeys(self.parts, value)
         if set(given) != set(self.parts):
             raise ValueError(f"expected the parts {sorted(self.parts)}, got {sorted(given)}")
-        rows = [torch.as_tensor(given[name]).to(self.row).expand(part.shape) for name, part in self.parts.items()]
+        dtype, device = self.row.dtype, self.row.device  # a number is not to pass through another precision
+        rows = [
+            torch.as_tensor(given[name], dtype=dtype, device=device).expand(part.shape) for name, part in self.parts.items()
+        ]
         return torch.cat([row.reshape(-1) for row in rows])
 
     def start(self, batch_size: int) -> Tensor:
