@@ -387,7 +387,7 @@ def test_the_command_runs_everyone_and_the_report_is_a_page(tmp_path, capsys):
                  "encoder, refined by the best", "published θ(z)", "break-even", "Where another is better"):  # fmt: skip
         assert part in printed
     bench(tiny(), 0.2, (0,), only=("landscape", "adam", "lbfgs", "encoder"), quick=True, out=results)
-    assert main(["bench", "--report", "--out", str(results), "--docs", str(docs)]) == 0
+    assert main(["bench", "--report", "--threads", "1", "--out", str(results), "--docs", str(docs)]) == 0
     page = (docs / "benchmarks.md").read_text(encoding="utf-8")
     for part in ("| linear: in distribution | 32 |", "three tenths hidden", "largest residual", "images/bench-tiny.svg"):
         assert part in page

@@ -89,14 +89,14 @@ def test_the_place_of_the_picture_is_checked_before_any_work(tmp_path):
 
 
 def test_the_quick_linear_command_prints_both_parts(capsys):
-    assert main(["linear", "--quick", "--silent"]) == 0
+    assert main(["linear", "--quick", "--silent", "--threads", "1"]) == 0
     printed = capsys.readouterr().out
     for part in ("over the loss at its own start", "over the loss at x_init", "in the paper's θ(z)", "in X, GD lr"):
         assert part in printed
 
 
 def test_the_quick_hidden_command_prints_every_method(capsys):
-    assert main(["hidden", "--quick", "--silent"]) == 0
+    assert main(["hidden", "--quick", "--silent", "--threads", "1"]) == 0
     printed = capsys.readouterr().out
     for part in ("landscape, memory and restarts", "landscape alone", "L-BFGS from the plain start", "encoder, then L-BFGS",
                  "half of the pixels at random", "the right half", "Look-ups took"):  # fmt: skip

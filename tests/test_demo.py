@@ -5,7 +5,7 @@ from landscape_opt.cli import main
 
 def test_the_quick_demo_prints_its_table_and_writes_its_picture(tmp_path, capsys):
     picture = tmp_path / "demo.png"
-    main(["demo", "--quick", "--silent", "--out", str(picture)])
+    main(["demo", "--quick", "--silent", "--threads", "1", "--out", str(picture)])
     printed = capsys.readouterr().out
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_size > 20_000
