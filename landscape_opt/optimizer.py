@@ -63,7 +63,7 @@ class LandscapeOptimizer(torch.optim.Optimizer):
         >>> F, loss_fn = lambda x: x @ A.T, lambda prediction, target: (prediction - target).square().sum(1)
         >>> inverter = LandscapeInverter(LearnedLandscape(F, torch.zeros(2)), loss_fn)
         >>> targets = torch.randn(512, 2, generator=torch.Generator().manual_seed(0)) @ A.T
-        >>> inverter = inverter.fit(targets, num_rounds=20, progress=False)
+        >>> inverter = inverter.fit(targets, num_rounds=40, progress=False)
         >>> x, target = torch.zeros(4, 2, requires_grad=True), targets[:4]
         >>> optimizer = LandscapeOptimizer([x], inverter.landscape, target)  # was torch.optim.Adam([x], lr=0.1)
         >>> for _ in range(20):
