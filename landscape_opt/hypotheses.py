@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .layout import Layout, X
-from .memory import LookUp
+from .look_up import LookUp
 
 SAME = 1e-2
 """Two answers are one if they are nearer than this share of their own size, or of the size of a first step."""

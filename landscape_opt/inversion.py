@@ -17,8 +17,9 @@ from .differentiable import Answer, Differentiable, implicit, unrolled
 from .hypotheses import Hypotheses, Place, Remembered, Starts, distinct, diversity
 from .landscape import LearnedLandscape
 from .layout import Layout, X
+from .look_up import LookUp, StoredPoints, UnrankedPoints
 from .mappings.mapping import Mapping
-from .memory import LookUp, Memory, StoredPoints, UnrankedPoints
+from .memory import Memory
 from .objective import Objective
 from .results import InversionResult
 from .solvers import LBFGS, HandOver, LandscapeStep, Restarts, Solver, Start, TorchOptim, Tournament
@@ -249,5 +250,5 @@ class Inversion:
         terms = self.objective.terms
         return StoredPoints(
             self.memory, bundle, self.objective.loss_of, mapping.x_init, float(mapping.loss), mapping.spec.evaluation_cost,
-            is_familiar=not terms.masked and not terms.extra,
+            masked=terms.masked, is_familiar=not terms.masked and not terms.extra,
         )  # fmt: skip

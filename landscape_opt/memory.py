@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -17,16 +16,8 @@ State: TypeAlias = dict[str, Any]
 LossOf: TypeAlias = Callable[[Tensor, Any, Any], Tensor]
 
 NUM_DIVERSE = 8
-SOLVED = 1e-10
-"""Share of L₀ below which no other start is looked for."""
-MUCH_BETTER, BETTER = 0.5, 0.7
-"""The landscape's own start is given up for a stored point with less than this share of its loss; the second where the
-landscape was not fitted to what is minimised."""
-MIN_COMPARED = 64
 MAX_AT_ONCE = 2**18
 """Elements of predictions that are compared at a time: more would leave the cache."""
-OPERATIONS = 6
-"""Multiply-adds that comparing one element of a prediction costs, in those of F: memory traffic, not arithmetic."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +32,6 @@ class Candidates:
 
     x: Tensor
     loss: Tensor | None
-
-
-class LookUp(ABC):
-    """Where a batch of targets finds other starts.
-
-    Attributes:
-        promise: a row whose start has been evaluated goes to a stored point that has less than this share of its loss; 0
-            leaves all rows where they are.
-        solved: rows below this loss are left in peace.
-    """
-
-    promise: float
-    solved: float
-
-    @abstractmethod
-    def candidates(self, rows: Tensor, count: int = NUM_DIVERSE) -> Candidates:
-        """At most ``count`` points for these rows of the batch, the best first."""
 
 
 class Memory:
@@ -134,9 +108,7 @@ class Memory:
         """Elements of one stored prediction."""
         return 0 if self.storage is None else sum(leaf[0].numel() for leaf in batches.leaves(self.storage[1]))
 
-    def nearest(
-        self, target: Batch, loss_of: LossOf, num_compared: int | None = None, count: int = NUM_DIVERSE
-    ) -> Candidates:
+    def nearest(self, target: Batch, loss_of: LossOf, among: Tensor | None = None, count: int = NUM_DIVERSE) -> Candidates:
         """The best stored point of every target, and others that differ from it and from one another.
 
         The points with the lowest losses are kept, eight times as many as asked for, and those picked farthest first.
@@ -144,29 +116,58 @@ class Memory:
         Args:
             target: a batch of B targets.
             loss_of: (x, prediction, target) → (rows,).
-            num_compared: compare so many points alone; None compares all.
+            among: places of the points to compare, as :meth:`closest` gives them, (B, n), or the same for all, (n,);
+                None compares all.
             count: K at most.
         """
-        x = self.x[:num_compared]
-        losses = self._losses(target, loss_of, len(x))
-        near = losses.topk(min(8 * count, len(x)), dim=1, largest=False)
-        picked = farthest_first(x[near.indices], min(count, len(x)))
-        return Candidates(x[near.indices.gather(1, picked)], near.values.gather(1, picked))
+        losses = self._losses(target, loss_of, among)
+        near = losses.topk(min(8 * count, losses.shape[1]), dim=1, largest=False)
+        x = self.x[near.indices if among is None else among.expand(len(losses), -1).gather(1, near.indices)]
+        picked = farthest_first(x, min(count, x.shape[1]))
+        return Candidates(x.gather(1, picked[:, :, None].expand(-1, -1, x.shape[2])), near.values.gather(1, picked))
 
-    def _losses(self, target: Batch, loss_of: LossOf, num_compared: int) -> Tensor:
-        """(B, N), some targets at a time: what is compared stays in the cache."""
+    def closest(self, target: Batch, count: int, observed: Batch | None = None) -> Tensor | None:
+        """Places of the points whose predictions differ least from each target, by Σ w (p - y)², (B, count).
+
+        By ``Σ w p² - 2 Σ w y p``, products of matrices: far cheaper than the loss at all points, and almost in its order.
+
+        Args:
+            target: a batch of B targets.
+            count: at most the number of points.
+            observed: w, weights or True and False for every element; None is 1.
+
+        Returns:
+            None where predictions and targets are not alike in their shapes, or hold no floating-point part.
+        """
         assert self.storage is not None
-        x, stored = batches.map_leaves(lambda leaf: leaf[:num_compared], self.storage)
-        size = batches.size(target)
+        stored, wanted = batches.leaves(self.storage[1]), batches.leaves(target)
+        if [leaf.shape[1:] for leaf in stored] != [leaf.shape[1:] for leaf in wanted]:
+            return None
+        weights = [None] * len(wanted) if observed is None else batches.leaves(observed)
+        distances: Tensor | None = None
+        for p, y, w in zip(stored, wanted, weights, strict=True):
+            if not (p.is_floating_point() and y.is_floating_point()):
+                continue
+            part = _distances(p[: len(self)].flatten(1), y.flatten(1), None if w is None else w.flatten(1))
+            distances = part if distances is None else distances + part
+        return None if distances is None else distances.topk(count, dim=1, largest=False).indices
+
+    def _losses(self, target: Batch, loss_of: LossOf, places: Tensor | None) -> Tensor:
+        """(B, n), some targets at a time: what is compared stays in the cache."""
+        assert self.storage is not None
+        x, stored = batches.map_leaves(lambda leaf: leaf[: len(self)], self.storage)
+        size, everywhere = batches.size(target), torch.arange(len(self), device=x.device)
+        num_compared = len(self) if places is None else places.shape[-1]
         at_once = max(1, MAX_AT_ONCE // max(1, num_compared * self.num_elements))
 
         def against(rows: Tensor) -> Tensor:
-            if len(rows) == 1:  # nothing is copied
+            if len(rows) == 1 and places is None:  # nothing is copied
                 one = batches.map_leaves(lambda leaf: leaf[rows].expand(num_compared, *leaf.shape[1:]), target)
                 return loss_of(x, stored, one)[None]
             same: Batch = batches.rows(target, rows.repeat_interleave(num_compared))
-            again = torch.arange(num_compared, device=x.device).repeat(len(rows))
-            return loss_of(x[again], batches.rows(stored, again), same).reshape(len(rows), num_compared)
+            among = everywhere.expand(len(rows), -1) if places is None else places.expand(size, -1)[rows]
+            compared, predicted = batches.rows((x, stored), among.flatten())
+            return loss_of(compared, predicted, same).reshape(len(rows), num_compared)
 
         with torch.no_grad():
             losses = torch.cat([against(rows) for rows in torch.arange(size, device=x.device).split(at_once)])
@@ -180,68 +181,6 @@ class Memory:
         """Take back what :meth:`state_dict` gave."""
         self.storage = None if state["storage"] is None else batches.map_leaves(Tensor.clone, tuple(state["storage"]))
         self.room, self.count = state["room"], state["count"]
-
-
-class StoredPoints(LookUp):
-    """Looks up a memory for one batch of targets; so many points that a look costs about one evaluation of F at most.
-
-    Args:
-        memory: not empty.
-        target: the whole batch.
-        loss_of: (x, prediction, target) → (rows,): what is minimised.
-        x_init: the plain start, (d,): a candidate like any other, after the best stored one.
-        level: L₀, the mean loss at the plain start.
-        evaluation_cost: multiply-adds of one evaluation of F for one sample.
-        is_familiar: whether the landscape was fitted to what is minimised; if not (a mask, a further term), its start
-            is worth less.
-    """
-
-    def __init__(
-        self,
-        memory: Memory,
-        target: Batch,
-        loss_of: LossOf,
-        x_init: Tensor,
-        level: float,
-        evaluation_cost: float,
-        is_familiar: bool = True,
-    ) -> None:
-        self.memory, self.target, self.loss_of, self.x_init = memory, target, loss_of, x_init
-        self.promise = MUCH_BETTER if is_familiar else BETTER
-        self.solved = SOLVED * level
-        self.num_compared = max(MIN_COMPARED, int(0.5 * evaluation_cost / (OPERATIONS * memory.num_elements)))
-
-    def candidates(self, rows: Tensor, count: int = NUM_DIVERSE) -> Candidates:
-        """The best of the points compared, the plain start, and then what is most different."""
-        found = self.memory.nearest(batches.rows(self.target, rows), self.loss_of, self.num_compared, count)
-        assert found.loss is not None
-        plain = self.x_init.expand(len(rows), 1, -1)
-        unknown = found.loss.new_full((len(rows), 1), torch.inf)
-        x = torch.cat([found.x[:, :1], plain, found.x[:, 1:]], dim=1)
-        return Candidates(x, torch.cat([found.loss[:, :1], unknown, found.loss[:, 1:]], dim=1))
-
-
-class UnrankedPoints(LookUp):
-    """The same points for every row, far from one another.
-
-    For an F that is ``given`` more than x: a prediction that was stored for one target says nothing of another.
-
-    Args:
-        memory: not empty.
-        level: L₀, the mean loss at the plain start.
-    """
-
-    promise = 0.0
-
-    def __init__(self, memory: Memory, level: float) -> None:
-        self.memory, self.solved = memory, SOLVED * level
-
-    def candidates(self, rows: Tensor, count: int = NUM_DIVERSE) -> Candidates:
-        """The newest point, and the farthest from it and from one another among some of all ages."""
-        x = self.memory.newest_first()
-        some = x[:: max(1, len(x) // MIN_COMPARED)]
-        picked = some[farthest_first(some[None], min(count, len(some)))[0]]
-        return Candidates(picked.expand(len(rows), -1, -1), None)
 
 
 def farthest_first(points: Tensor, count: int) -> Tensor:
@@ -261,3 +200,12 @@ def farthest_first(points: Tensor, count: int) -> Tensor:
         distance = torch.minimum(distance, (points - newest).square().sum(2))
         picked.append(distance.argmax(1))
     return torch.stack(picked, dim=1)
+
+
+def _distances(p: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
+    """Σ w p² - 2 Σ w y p of points (N, m) and targets (B, m), (B, N): the squared distance but for what p has no part in."""
+    if w is None:
+        return torch.addmm(p.square().sum(1), y.to(p.dtype), p.T, alpha=-2.0)
+    seen = w.to(p.dtype)
+    wanted = torch.where(seen > 0, y, 0).to(p.dtype)  # where nothing was observed may stand NaN
+    return torch.addmm(seen @ p.square().T, seen * wanted, p.T, alpha=-2.0)

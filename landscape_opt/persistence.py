@@ -23,13 +23,13 @@ _MAPPINGS: _Table = {
 _REPLAYS: _Table = {
     "streaming": (
         Streaming,
-        ("num_rows", "horizon", "updates_per_round", "start_share", "elsewhere", "blind"),
+        ("num_rows", "horizon", "updates_per_round", "start_share", "elsewhere", "blind", "second_chances"),
     ),
     "alternating": (Alternating, ("num_steps", "updates_per_round", "batch_size", "capacity")),
 }
 _OBJECTIVES: _Table = {
     "loss_at_point": (LossAtPoint, ()),
-    "loss_ratio": (LossRatio, ("share",)),
+    "loss_ratio": (LossRatio, ("share", "proximity")),
     "distance_to_end": (DistanceToEnd, ()),
 }
 _RENAMED = {"fixed_scale": "scale"}  # attributes whose constructor argument has another name

@@ -74,6 +74,15 @@ def picked(result: InversionResult, index: Tensor) -> InversionResult:
     return InversionResult(**told, history=result.history.rows(index), hypotheses=found)
 
 
+def rounded_apart(dtype: torch.dtype) -> float:
+    """What rounding makes of one answer.
+
+    It decides which of two losses is the lower one where they differ by eps, and whether one has met its tolerance: x is
+    known to √eps at best, 1.5e-8 and 3.5e-4, times the condition of F.
+    """
+    return 1e-6 if dtype == torch.float64 else 5e-3
+
+
 def assert_same_to_rounding(
     one: InversionResult,
     other: InversionResult,
@@ -88,24 +97,23 @@ def assert_same_to_rounding(
         assert_same_answer(one, other, tolerance, sensitivity_to_rounding(invert, target))
 
 
-def rows_do_not_mix(invert: Callable[[Any], InversionResult], target: Any, tolerance: float = 1e-5) -> None:
+def rows_do_not_mix(invert: Callable[[Any], InversionResult], target: Any) -> None:
     """Law 1: row i of a batch gives the same answer as row i alone."""
     together = invert(target)
     for row in range(len(target)):
         alone = target[row : row + 1]
         mine = picked(together, torch.tensor([row]))
-        assert_same_to_rounding(mine, invert(alone), tolerance, invert, alone)
+        assert_same_to_rounding(mine, invert(alone), rounded_apart(target.dtype), invert, alone)
 
 
-def a_failing_row_changes_no_other(
-    invert: Callable[[Any], InversionResult], well: Any, ill: Any, bad: int, tolerance: float
-) -> None:
+def a_failing_row_changes_no_other(invert: Callable[[Any], InversionResult], well: Any, ill: Any, bad: int) -> None:
     """Law 1, for targets that are alike but for row ``bad``, on which F or the loss fails."""
     others = torch.tensor([row for row in range(len(well)) if row != bad])
     healthy, poisoned = invert(well), invert(ill)
     mine, theirs = picked(poisoned, others), picked(healthy, others)
-    assert_same_to_rounding(mine, theirs, tolerance, lambda some: picked(invert(some), others), well)
-    if well.dtype == torch.float64:
+    allowed = rounded_apart(well.dtype)
+    assert_same_to_rounding(mine, theirs, allowed, lambda some: picked(invert(some), others), well)
+    if well.dtype == torch.float64 and mine.hypotheses is None:
         assert torch.equal(mine.status, theirs.status)
         assert torch.equal(mine.num_evaluations, theirs.num_evaluations)
     for leaf in leaves(poisoned.x):
@@ -113,11 +121,10 @@ def a_failing_row_changes_no_other(
     assert poisoned.loss[bad].isfinite() or not poisoned.success[bad]
 
 
-def permuting_permutes(
-    invert: Callable[[Any], InversionResult], target: Any, order: Tensor, tolerance: float = 1e-5
-) -> None:
+def permuting_permutes(invert: Callable[[Any], InversionResult], target: Any, order: Tensor) -> None:
     """Law 2, first half."""
-    assert_same_to_rounding(invert(target[order]), picked(invert(target), order), tolerance, invert, target)
+    mine, theirs = invert(target[order]), picked(invert(target), order)
+    assert_same_to_rounding(mine, theirs, rounded_apart(target.dtype), invert, target)
 
 
 def unit_of_the_loss_is_not_known(plain: InversionResult, scaled: InversionResult, factor: float, tolerance: float) -> None:

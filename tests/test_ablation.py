@@ -20,6 +20,7 @@ from landscape_opt.benchmark.landscapes import (
     NO_MEMORY,
     NO_METRIC,
     NO_PROXIMITY,
+    NO_SECOND_CHANCES,
     NO_RESTARTS,
     OURS,
     RESIDUAL,
@@ -41,7 +42,7 @@ def described(inverter):
     return {
         "mapping": (type(inverter.landscape.mapping), inverter.landscape.mapping.training),
         "objective": (type(inverter.theta_objective), vars(inverter.theta_objective)),
-        "replay": (type(inverter.replay), inverter.replay.num_rows),
+        "replay": (type(inverter.replay), inverter.replay.num_rows, inverter.replay.second_chances),
         "memory": (type(inverter.memory), inverter.memory.capacity),
         "optimizer": (inverter.theta_optimizer.func, inverter.theta_optimizer.keywords, inverter.z_optimizer),
         "rest": (inverter.batch_size, inverter.seed),
@@ -64,11 +65,13 @@ def test_every_group_lacks_one_thing(monkeypatch):
     whole = described(made[OURS][0])
     lacks = {name: changed(described(inverter), whole) for name, (inverter, _) in made.items()}
     shared = {AGAIN: set(), NO_RESTARTS: set(), NO_HAND_OVER: set(), NO_METRIC: set(), NO_MEMORY: {"memory"}}
-    own = {NO_PROXIMITY: {"objective"}, UNTOLD: {"mapping"}, CONDITIONED: {"mapping"}, RESIDUAL: {"mapping"}}
+    own = {NO_PROXIMITY: {"objective"}, NO_SECOND_CHANCES: {"replay"}, UNTOLD: {"mapping"}, CONDITIONED: {"mapping"}}
+    own[RESIDUAL] = {"mapping"}
     assert lacks == {OURS: set(), **shared, **own}
     objective = made[NO_PROXIMITY][0].theta_objective
     assert changed(vars(objective), vars(made[OURS][0].theta_objective)) == {"proximity"}
     assert objective.proximity == 0.0
+    assert not made[NO_SECOND_CHANCES][0].replay.second_chances
     assert len(fits) == 2 + len(own)
     assert len({id(made[name][0].landscape) for name in shared}) == 1
     assert {name: set(options) for name, (_, options) in made.items() if options} == {

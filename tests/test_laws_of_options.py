@@ -275,8 +275,7 @@ def test_a_row_in_a_batch_is_that_row_alone(chosen, data):
 @given(data=st.data(), bad=st.integers(0, 2), mark=st.sampled_from([FAILS_NEARBY, FAILS_AT_START]))
 def test_a_row_that_is_not_finite_changes_no_other(chosen, data, bad, mark):
     well = data.draw(questions(chosen))
-    tolerance = 1e-9 if well.dtype == F64 else 1e-5
-    laws.a_failing_row_changes_no_other(Question.ask, well, well.failing(bad, mark), bad, tolerance)
+    laws.a_failing_row_changes_no_other(Question.ask, well, well.failing(bad, mark), bad)
 
 
 @several
@@ -359,8 +358,8 @@ def test_the_same_bits_again_and_nothing_is_touched(chosen, data):
 def test_a_piece_at_a_time_gives_the_same_answers(chosen, data, at_a_time):
     question = data.draw(questions(chosen))
     whole, pieces = (question.ask(max_batch_size=size) for size in (None, at_a_time))
-    laws.assert_same_to_rounding(pieces, whole, 1e-9 if question.dtype == F64 else 1e-5, Question.ask, question)
-    if question.dtype == F64:
+    laws.assert_same_to_rounding(pieces, whole, laws.rounded_apart(question.dtype), Question.ask, question)
+    if question.dtype == F64 and question.num_hypotheses == 1:
         assert torch.equal(pieces.status, whole.status)
         assert torch.equal(pieces.num_evaluations, whole.num_evaluations)
         assert pieces.history.best.shape == whole.history.best.shape
@@ -386,5 +385,5 @@ def test_a_gradient_through_the_steps_is_that_of_plain_steps(chosen, data):
     question = replace(question, options=options | {"differentiable": None, "restarts": False})
     steps = question.ask(**({"refine": False} if ASKED[question.way].is_fitted else {"solver": Backtracking()}))
     unrolled = question.ask(differentiable="unrolled")
-    laws.assert_same_to_rounding(unrolled, steps, 1e-9 if question.dtype == F64 else 1e-5, Question.ask, question)
+    laws.assert_same_to_rounding(unrolled, steps, laws.rounded_apart(question.dtype), Question.ask, question)
     assert torch.equal(unrolled.num_evaluations, steps.num_evaluations)

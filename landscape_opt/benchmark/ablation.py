@@ -16,6 +16,7 @@ from .landscapes import (
     NO_METRIC,
     NO_PROXIMITY,
     NO_RESTARTS,
+    NO_SECOND_CHANCES,
     OURS,
     PUBLISHED,
     RESIDUAL,
@@ -52,6 +53,7 @@ PARTS = (
     Part(NO_HAND_OVER, NO_HAND_OVER, AGAIN),
     Part(NO_METRIC, NO_METRIC, AGAIN),
     Part(NO_PROXIMITY, NO_PROXIMITY),
+    Part(NO_SECOND_CHANCES, NO_SECOND_CHANCES),
     Part(UNTOLD, UNTOLD),
     Part(CONDITIONED, f"without anchoring: {CONDITIONED}"),
     Part(RESIDUAL, f"without both: {RESIDUAL}"),
@@ -68,6 +70,7 @@ The landscape with one part left out, each in turn, run by `landscape-opt bench 
 * **without hand-over**: every step is taken in the learned space.
 * **without learned metric**: L-BFGS takes over with nothing but the point.
 * **without proximity**: θ is fitted to the losses alone.
+* **without second chances**: in the fit, no row that would leave unsolved goes on from the memory.
 * **without conditioning**: θ is told the last evaluation, but not the target.
 * **without anchoring**: θ(z; y) is told the target, but not the last evaluation.
 * **without both**: θ(z), with the objective, the replay, the memory and the solver of the landscape.

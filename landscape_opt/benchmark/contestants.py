@@ -19,6 +19,7 @@ from .landscapes import (
     untold,
     untrained,
     without_proximity,
+    without_second_chances,
 )
 from .trained import encoder_refined, nearest_solution, unrolled
 
@@ -74,12 +75,13 @@ GROUPS = (
     Group("untrained", untrained, trains=False),
     Group("parts", parts, default=False),
     Group("no-proximity", without_proximity, default=False),
+    Group("no-second-chances", without_second_chances, default=False),
     Group("untold", untold, default=False),
     Group("conditioned", conditioned, default=False),
     Group("residual", residual, default=False),
 )
 """In the order in which they run: what the figures need comes first."""
-ABLATION = ("landscape", "parts", "no-proximity", "untold", "conditioned", "residual", "published")
+ABLATION = ("landscape", "parts", "no-proximity", "no-second-chances", "untold", "conditioned", "residual", "published")
 """The default beside landscapes that lack a part of it, each in turn."""
 
 

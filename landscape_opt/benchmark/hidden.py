@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .. import batches
 from ..inverter import LandscapeInverter
-from ..memory import Candidates, LossOf, Memory
+from ..memory import NUM_DIVERSE, Candidates, LossOf, Memory
 from ..problems.problem import Problem, TargetSet
 from .encoder import Encoder
 from .rivals import CHUNK, Curves
@@ -27,10 +28,17 @@ class TimedMemory(Memory):
 
     seconds = 0.0
 
-    def nearest(self, target: Any, loss_of: LossOf, num_compared: int | None = None, count: int = 8) -> Candidates:
+    def nearest(self, target: Any, loss_of: LossOf, among: Tensor | None = None, count: int = NUM_DIVERSE) -> Candidates:
         """As the memory does."""
         began = time.perf_counter()
-        found = super().nearest(target, loss_of, num_compared, count)
+        found = super().nearest(target, loss_of, among, count)
+        self.seconds += time.perf_counter() - began
+        return found
+
+    def closest(self, target: Any, count: int, observed: Any = None) -> Tensor | None:
+        """As the memory does."""
+        began = time.perf_counter()
+        found = super().closest(target, count, observed)
         self.seconds += time.perf_counter() - began
         return found
 

@@ -14,6 +14,8 @@ from ..mappings import AnchoredMapping, ConditionedMapping, Mapping, ResidualMap
 from ..mappings.context import Context
 from ..memory import NUM_DIVERSE, Candidates, LossOf, Memory
 from ..objective import Objective
+from ..replay.points import Replay
+from ..replay.streaming import Streaming
 from ..solvers import LBFGS
 from ..theta_objective import LossRatio, ThetaObjective
 from .affine import AffineMapping
@@ -29,6 +31,7 @@ NO_RESTARTS = "without memory and restarts"
 NO_HAND_OVER = "without hand-over"
 NO_METRIC = "without learned metric"
 NO_PROXIMITY = "without proximity"
+NO_SECOND_CHANCES = "without second chances"
 UNTOLD = "without conditioning"
 CONDITIONED = "θ(z; y)"
 RESIDUAL = "θ(z)"
@@ -66,9 +69,7 @@ class PlainStartAlone(Memory):
         super().__init__(capacity=1)
         self.add(x_init[None], x_init[None])  # the look-up wants a point; what F says there is never asked for
 
-    def nearest(
-        self, target: Batch, loss_of: LossOf, num_compared: int | None = None, count: int = NUM_DIVERSE
-    ) -> Candidates:
+    def nearest(self, target: Batch, loss_of: LossOf, among: Tensor | None = None, count: int = NUM_DIVERSE) -> Candidates:
         """None: the look-up adds the plain start itself."""
         size, dim = batches.size(target), self.x.shape[1]
         return Candidates(self.x.new_empty(size, 0, dim), self.x.new_empty(size, 0))
@@ -77,6 +78,11 @@ class PlainStartAlone(Memory):
 def without_proximity(given: Preparation) -> Entry:
     """θ fitted to the losses alone, wherever the points lie."""
     return _fitted(given, NO_PROXIMITY, _inverter(given, theta_objective=LossRatio(proximity=0.0)))
+
+
+def without_second_chances(given: Preparation) -> Entry:
+    """A fit whose rows leave unsolved where they get nowhere."""
+    return _fitted(given, NO_SECOND_CHANCES, _inverter(given, replay=Streaming(second_chances=False)))
 
 
 def untold(given: Preparation) -> Entry:
@@ -117,11 +123,16 @@ def published(given: Preparation) -> Entry:
 
 
 def _inverter(
-    given: Preparation, mapping: Mapping | None = None, theta_objective: ThetaObjective | None = None
+    given: Preparation,
+    mapping: Mapping | None = None,
+    theta_objective: ThetaObjective | None = None,
+    replay: Replay | None = None,
 ) -> LandscapeInverter:
     """The default but for what is named."""
     landscape = given.problem.landscape(mapping)
-    return LandscapeInverter(landscape, given.problem.loss_fn, theta_objective=theta_objective, seed=given.seed)
+    return LandscapeInverter(
+        landscape, given.problem.loss_fn, theta_objective=theta_objective, replay=replay, seed=given.seed
+    )
 
 
 def _fitted(given: Preparation, name: str, inverter: LandscapeInverter) -> Entry:

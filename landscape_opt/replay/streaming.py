@@ -12,6 +12,7 @@ from ..batches import Batch
 from ..mappings.context import Context
 from ..objective import Evaluation
 from .points import Guide, Points, Replay, State
+from .second_chances import second_chances
 
 SOLVED = 1e-7
 """A row leaves the stream at this share of L₀: what follows is the solver's business."""
@@ -32,12 +33,25 @@ class _Stream:
     fixed_x: Tensor
     is_fixed: Tensor
 
+    def begun(self, rows: Tensor, horizon: int, place: Tensor, elsewhere: Tensor, told: Tensor) -> _Stream:
+        """The same, but that ``rows`` are fresh: those ``elsewhere`` at their ``place``, and those ``told`` their target."""
+        return replace(
+            self,
+            age=torch.where(rows, 0, self.age),
+            leave_at=torch.where(rows, horizon, self.leave_at),
+            z=torch.where(rows[:, None], 0.0, self.z),
+            known=torch.where(rows, told.to(self.known), self.known),
+            fixed_x=torch.where(rows[:, None], place, self.fixed_x),
+            is_fixed=torch.where(rows, elsewhere, self.is_fixed),
+        )
+
 
 class Streaming(Replay):
     """N trajectories, each at its own age. A row leaves after ``horizon`` evaluations, or when it is solved.
 
     A part of the rounds trains the start alone. Some new rows start elsewhere, at a point where another row stands or
-    at x_init, and most of those are not told their target, so that θ also learns to work from what it sees.
+    at x_init, and most of those are not told their target, so that θ also learns to work from what it sees. A row that
+    would leave unsolved goes on from a solution in the memory, once, if that is much better, and is not told its target.
 
     Args:
         num_rows: N, trajectories on the way; the batch of every evaluation.
@@ -46,6 +60,7 @@ class Streaming(Replay):
         start_share: share of the rounds that train the start alone.
         elsewhere: share of new rows that start elsewhere.
         blind: share of those whose target features are hidden.
+        second_chances: whether rows that would leave unsolved may go on from the memory.
     """
 
     def __init__(
@@ -56,6 +71,7 @@ class Streaming(Replay):
         start_share: float = 0.5,
         elsewhere: float = 0.15,
         blind: float = 0.7,
+        second_chances: bool = True,
     ) -> None:
         for name, count in (("num_rows", num_rows), ("horizon", horizon), ("updates_per_round", updates_per_round)):
             if count < 1:
@@ -65,6 +81,7 @@ class Streaming(Replay):
                 raise ValueError(f"{name} must lie in [0, 1), got {share}")
         self.num_rows, self.horizon, self.updates_per_round = num_rows, horizon, updates_per_round
         self.start_share, self.elsewhere, self.blind = start_share, elsewhere, blind
+        self.second_chances = second_chances
         self.stream: _Stream | None = None
         self.pool: Batch | None = None
         self.position = 0
@@ -173,29 +190,34 @@ class Streaming(Replay):
         )
 
     def _replace_leavers(self, guide: Guide) -> None:
-        """New targets for the rows that have left; some start where another row stands, most of them blind."""
-        assert self.stream is not None
-        stream = self.stream
+        """New targets for the rows that leave; some start where another row stands, most of them blind."""
         over = self._over(guide)
+        if self.second_chances and bool(over.any()):
+            over = over & ~self._gone_on(guide, over)
         leaving = over.nonzero()[:, 0]
         if len(leaving) == 0:
             return
+        assert self.stream is not None
+        stream = self.stream
         draws = torch.rand(3, self.num_rows, generator=guide.generator)
         other = torch.randint(self.num_rows, (self.num_rows,), generator=guide.generator)
         draws, other = draws.to(leaving.device), other.to(leaving.device)
         elsewhere = (draws[0] < self.elsewhere) & guide.mapping.reanchors
         hidden = elsewhere & (draws[1] < self.blind)
         place = torch.where((draws[2] < 2 / 3)[:, None], stream.evaluation.x[other], guide.mapping.x_init)
-        self.stream = replace(
-            stream,
-            target=batches.put_rows(stream.target, leaving, self._next_targets(len(leaving))),
-            age=torch.where(over, 0, stream.age),
-            leave_at=torch.where(over, self.horizon, stream.leave_at),
-            z=torch.where(over[:, None], 0.0, stream.z),
-            known=torch.where(over, (~hidden).to(stream.known), stream.known),
-            fixed_x=torch.where(over[:, None], place, stream.fixed_x),
-            is_fixed=torch.where(over, elsewhere, stream.is_fixed),
-        )
+        target = batches.put_rows(stream.target, leaving, self._next_targets(len(leaving)))
+        self.stream = replace(stream, target=target).begun(over, self.horizon, place, elsewhere, told=~hidden)
+
+    def _gone_on(self, guide: Guide, over: Tensor) -> Tensor:
+        """Begin anew, with the same targets, the rows that are over and have a better start in the memory, (N,)."""
+        assert self.stream is not None
+        stream = self.stream
+        chances = second_chances(guide, stream.target, stream.evaluation.loss, asking=over & ~stream.is_fixed)
+        if chances is None:
+            return torch.zeros_like(over)
+        place = stream.fixed_x.index_put((chances.rows.nonzero()[:, 0],), chances.x)
+        self.stream = stream.begun(chances.rows, self.horizon, place, chances.rows, told=~chances.rows)
+        return chances.rows
 
     def state_dict(self) -> State:
         """The stream, and the place in the round."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..memory import LookUp
+from ..look_up import LookUp
 from ..objective import Evaluation
 from ..results import Status
 from .best_of import BestOf

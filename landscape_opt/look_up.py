@@ -1,0 +1,119 @@
+"""Where rows that stand badly find other starts, and what looking for them may cost."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import batches
+from .batches import Batch
+from .memory import NUM_DIVERSE, Candidates, LossOf, Memory, farthest_first
+from .terms import given_target
+
+SOLVED = 1e-10
+"""Share of L₀ below which no other start is looked for."""
+MUCH_BETTER, BETTER = 0.5, 0.7
+"""The landscape's own start is given up for a stored point with less than this share of its loss; the second where the
+landscape was not fitted to what is minimised."""
+MIN_COMPARED = 64
+NUM_CLOSEST = 64
+"""Points whose losses are compared, where those come from a look at all."""
+OPERATIONS = 6
+"""Multiply-adds that comparing one element of a prediction costs, in those of F: memory traffic, not arithmetic."""
+
+
+class LookUp(ABC):
+    """Where a batch of targets finds other starts.
+
+    Attributes:
+        promise: a row whose start has been evaluated goes to a stored point that has less than this share of its loss; 0
+            leaves all rows where they are.
+        solved: rows below this loss are left in peace.
+    """
+
+    promise: float
+    solved: float
+
+    @abstractmethod
+    def candidates(self, rows: Tensor, count: int = NUM_DIVERSE) -> Candidates:
+        """At most ``count`` points for these rows of the batch, the best first."""
+
+
+class StoredPoints(LookUp):
+    """Looks up a memory for one batch of targets.
+
+    The loss is compared at so many points as cost about one evaluation of F. Where that is not all of them, at those few
+    whose predictions are the closest to the target by a squared error.
+
+    Args:
+        memory: not empty.
+        target: the whole batch.
+        loss_of: (x, prediction, target) → (rows,): what is minimised.
+        x_init: the plain start, (d,): a candidate like any other, after the best stored one.
+        level: L₀, the mean loss at the plain start.
+        evaluation_cost: multiply-adds of one evaluation of F for one sample.
+        masked: whether the batch comes as {"target": …, "observed": weights of its elements}.
+        is_familiar: whether the landscape was fitted to what is minimised; if not (a mask, a further term), its start
+            is worth less.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        target: Batch,
+        loss_of: LossOf,
+        x_init: Tensor,
+        level: float,
+        evaluation_cost: float,
+        masked: bool = False,
+        is_familiar: bool = True,
+    ) -> None:
+        self.memory, self.target, self.loss_of, self.x_init = memory, target, loss_of, x_init
+        self.masked = masked
+        self.promise = MUCH_BETTER if is_familiar else BETTER
+        self.solved = SOLVED * level
+        self.num_compared = max(MIN_COMPARED, int(0.5 * evaluation_cost / (OPERATIONS * memory.num_elements)))
+
+    def candidates(self, rows: Tensor, count: int = NUM_DIVERSE) -> Candidates:
+        """The best of the points compared, the plain start, and then what is most different."""
+        target: Batch = batches.rows(self.target, rows)
+        found = self.memory.nearest(target, self.loss_of, self._among(target), count)
+        assert found.loss is not None
+        plain = self.x_init.expand(len(rows), 1, -1)
+        unknown = found.loss.new_full((len(rows), 1), torch.inf)
+        x = torch.cat([found.x[:, :1], plain, found.x[:, 1:]], dim=1)
+        return Candidates(x, torch.cat([found.loss[:, :1], unknown, found.loss[:, 1:]], dim=1))
+
+    def _among(self, target: Any) -> Tensor | None:
+        """Which of the stored points are compared by their losses; None is all."""
+        if self.num_compared >= len(self.memory):
+            return None
+        observed = target["observed"] if self.masked else None
+        closest = self.memory.closest(given_target(target, self.masked), NUM_CLOSEST, observed)
+        return torch.arange(self.num_compared, device=self.x_init.device) if closest is None else closest
+
+
+class UnrankedPoints(LookUp):
+    """The same points for every row, far from one another.
+
+    For an F that is ``given`` more than x: a prediction that was stored for one target says nothing of another.
+
+    Args:
+        memory: not empty.
+        level: L₀, the mean loss at the plain start.
+    """
+
+    promise = 0.0
+
+    def __init__(self, memory: Memory, level: float) -> None:
+        self.memory, self.solved = memory, SOLVED * level
+
+    def candidates(self, rows: Tensor, count: int = NUM_DIVERSE) -> Candidates:
+        """The newest point, and the farthest from it and from one another among some of all ages."""
+        x = self.memory.newest_first()
+        some = x[:: max(1, len(x) // MIN_COMPARED)]
+        picked = some[farthest_first(some[None], min(count, len(some)))[0]]
+        return Candidates(picked.expand(len(rows), -1, -1), None)
