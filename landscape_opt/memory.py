@@ -148,7 +148,7 @@ class Memory:
         for p, y, w in zip(stored, wanted, weights, strict=True):
             if not (p.is_floating_point() and y.is_floating_point()):
                 continue
-            part = _distances(p[: len(self)].flatten(1), y.flatten(1), None if w is None else w.flatten(1))
+            part = _distances(_flat(p[: len(self)]), _flat(y), None if w is None else _flat(w))
             distances = part if distances is None else distances + part
         return None if distances is None else distances.topk(count, dim=1, largest=False).indices
 
@@ -209,3 +209,8 @@ def _distances(p: Tensor, y: Tensor, w: Tensor | None) -> Tensor:
     seen = w.to(p.dtype)
     wanted = torch.where(seen > 0, y, 0).to(p.dtype)  # where nothing was observed may stand NaN
     return torch.addmm(seen @ p.square().T, seen * wanted, p.T, alpha=-2.0)
+
+
+def _flat(rows: Tensor) -> Tensor:
+    """(B, m), also of rows that are single numbers."""
+    return rows.reshape(len(rows), -1)
