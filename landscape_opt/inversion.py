@@ -172,21 +172,22 @@ class Inversion:
                 raise ValueError("differentiable='unrolled' cannot go through a z_optimizer; use 'implicit'")
             return unrolled(self.landscape, self.objective, bundle, warm_x, limits)
         bundle = batches.detached(bundle)
-        mapping, start = self.landscape.in_use(), self._start(bundle, warm_x)
-        if self.request.num_hypotheses > 1:
-            return self._several(mapping, bundle, start, limits)
-        solver = self.solver(mapping, is_warm=warm_x is not None)
+        mapping = self.landscape.in_use()
         look_up = self._look_up(mapping, bundle)
+        start = self._start(bundle, warm_x, look_up if self.request.restarts else None)
+        if self.request.num_hypotheses > 1:
+            return self._several(mapping, bundle, start, look_up, limits)
+        solver = self.solver(mapping, is_warm=warm_x is not None)
         if self.request.restarts and self.z_optimizer is None and look_up is not None:
             solver = Restarts(solver, self.solver(mapping, is_warm=True), look_up)
         return descend(self.objective, solver, start, bundle, limits)
 
-    def _several(self, mapping: Mapping, bundle: Any, own: Start, limits: Limits) -> Descent:
+    def _several(self, mapping: Mapping, bundle: Any, own: Start, look_up: LookUp | None, limits: Limits) -> Descent:
         """Descents from several starts for every target, in rows below one another."""
         count, size = self.request.num_hypotheses, len(own.x)
         # The global generator is seeded by the inverter here (law 5), so this one is too.
         generator = torch.Generator().manual_seed(torch.initial_seed())
-        place = Place(self.landscape.layout, float(mapping.move), self._look_up(mapping, bundle), generator)
+        place = Place(self.landscape.layout, float(mapping.move), look_up, generator)
         x = (self.request.starts or Remembered()).draw(own.x, count, place).flatten(0, 1)
         again = torch.arange(size, device=x.device).repeat_interleave(count)
         wide = own.rows(again)
@@ -197,12 +198,14 @@ class Inversion:
         solver = Tournament(self.solver(mapping, is_warm=True), count)
         return descend(self.objective, solver, replace(wide, x=x), batches.rows(bundle, again), limits)
 
-    def _start(self, bundle: Any, warm_x: Tensor | None) -> Start:
-        """Where to begin: where the user says, or where θ says."""
+    def _start(self, bundle: Any, warm_x: Tensor | None, look_up: LookUp | None) -> Start:
+        """Where to begin: where the user says, or where θ says, who is told what the memory makes of hidden parts."""
         masked = self.objective.terms.masked
         target = given_target(bundle, masked)
         features = self.landscape.features(target)
         known = self.landscape.known_features(target, bundle["observed"]) if masked else None
+        if (whole := None if look_up is None else look_up.completed()) is not None:
+            features, known = self.landscape.features(whole), None
         if warm_x is not None:
             return Start(warm_x, features, known)
         mapping = self.landscape.in_use()

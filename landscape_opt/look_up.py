@@ -19,6 +19,8 @@ MUCH_BETTER, BETTER = 0.5, 0.7
 """The landscape's own start is given up for a stored point with less than this share of its loss; the second where the
 landscape was not fitted to what is minimised."""
 MIN_COMPARED = 64
+NUM_AVERAGED = 4
+"""Stored predictions that tell what was not observed."""
 NUM_CLOSEST = 64
 """Points whose losses are compared, where those come from a look at all."""
 OPERATIONS = 6
@@ -40,6 +42,10 @@ class LookUp(ABC):
     @abstractmethod
     def candidates(self, rows: Tensor, count: int = NUM_DIVERSE) -> Candidates:
         """At most ``count`` points for these rows of the batch, the best first."""
+
+    def completed(self) -> Any:
+        """The targets without gaps, as far as what is stored tells what was not observed; None where it does not."""
+        return None
 
 
 class StoredPoints(LookUp):
@@ -63,7 +69,7 @@ class StoredPoints(LookUp):
     def __init__(
         self,
         memory: Memory,
-        target: Batch,
+        target: Any,
         loss_of: LossOf,
         x_init: Tensor,
         level: float,
@@ -75,17 +81,47 @@ class StoredPoints(LookUp):
         self.masked = masked
         self.promise = MUCH_BETTER if is_familiar else BETTER
         self.solved = SOLVED * level
+        self.closest: Tensor | None = None  # of all rows, where all had to be looked up
         self.num_compared = max(MIN_COMPARED, int(0.5 * evaluation_cost / (OPERATIONS * memory.num_elements)))
 
     def candidates(self, rows: Tensor, count: int = NUM_DIVERSE) -> Candidates:
         """The best of the points compared, the plain start, and then what is most different."""
         target: Batch = batches.rows(self.target, rows)
-        found = self.memory.nearest(target, self.loss_of, self._among(target), count)
+        among = self._among(target) if self.closest is None else self.closest[rows]
+        found = self.memory.nearest(target, self.loss_of, among, count)
         assert found.loss is not None
         plain = self.x_init.expand(len(rows), 1, -1)
         unknown = found.loss.new_full((len(rows), 1), torch.inf)
         x = torch.cat([found.x[:, :1], plain, found.x[:, 1:]], dim=1)
         return Candidates(x, torch.cat([found.loss[:, :1], unknown, found.loss[:, 1:]], dim=1))
+
+    def completed(self) -> Any:
+        """The targets, with what was not observed as it is in the predictions of the best stored points.
+
+        ``Σ_k w_k p_k`` with ``w_k ∝ exp(-L_k / L_1)`` over the four lowest losses ``L_1 ≤ L_2 …``; k-nearest-neighbour
+        imputation (Troyanskaya et al. 2001) by the loss that is minimised. No evaluation of F.
+
+        Returns:
+            None where nothing is masked, or predictions are not of the targets' shapes.
+        """
+        if not self.masked or not self.memory.is_like(self.target["target"]):
+            return None
+        self.closest = self._among(self.target)
+        losses = self.memory.losses(self.target, self.loss_of, self.closest)
+        best = losses.topk(min(NUM_AVERAGED, losses.shape[1]), dim=1, largest=False)
+        places = best.indices if self.closest is None else self.closest.gather(1, best.indices)
+        ratio = best.values / best.values[:, :1].clamp_min(torch.finfo(losses.dtype).tiny)
+        weights = (-ratio.nan_to_num(1.0, posinf=torch.inf)).softmax(1)  # they count alike where no loss is finite
+        told = iter(zip(batches.leaves(self.target["target"]), batches.leaves(self.target["observed"]), strict=True))
+
+        def fill(stored: Tensor) -> Tensor:
+            y, seen = next(told)
+            if not y.is_floating_point():
+                return y
+            mean = (weights.reshape(*weights.shape, *[1] * (y.ndim - 1)) * stored).sum(1)
+            return torch.where(seen > 0, y, mean.to(y.dtype))
+
+        return batches.map_leaves(fill, self.memory.predictions(places))
 
     def _among(self, target: Any) -> Tensor | None:
         """Which of the stored points are compared by their losses; None is all."""

@@ -69,6 +69,12 @@ class Memory:
             raise ValueError("the memory is empty")
         return self.storage[0][: len(self)]
 
+    def predictions(self, places: Tensor) -> Any:
+        """What F said at some points, a batch with the shape of ``places`` in front."""
+        if self.storage is None:
+            raise ValueError("the memory is empty")
+        return batches.map_leaves(lambda leaf: leaf[places], self.storage[1])
+
     def newest_first(self) -> Tensor:
         """The points, (N, d), those added last before the others."""
         return self.x[(self.count - 1 - torch.arange(len(self), device=self.x.device)) % self.room]
@@ -120,11 +126,18 @@ class Memory:
                 None compares all.
             count: K at most.
         """
-        losses = self._losses(target, loss_of, among)
+        losses = self.losses(target, loss_of, among)
         near = losses.topk(min(8 * count, losses.shape[1]), dim=1, largest=False)
         x = self.x[near.indices if among is None else among.expand(len(losses), -1).gather(1, near.indices)]
         picked = farthest_first(x, min(count, x.shape[1]))
         return Candidates(x.gather(1, picked[:, :, None].expand(-1, -1, x.shape[2])), near.values.gather(1, picked))
+
+    def is_like(self, target: Batch) -> bool:
+        """Whether stored predictions have the shapes of a batch of targets."""
+        if self.storage is None:
+            return False
+        stored, wanted = batches.leaves(self.storage[1]), batches.leaves(target)
+        return [leaf.shape[1:] for leaf in stored] == [leaf.shape[1:] for leaf in wanted]
 
     def closest(self, target: Batch, count: int, observed: Batch | None = None) -> Tensor | None:
         """Places of the points whose predictions differ least from each target, by Σ w (p - y)², (B, count).
@@ -133,16 +146,16 @@ class Memory:
 
         Args:
             target: a batch of B targets.
-            count: at most the number of points.
+            count: at most.
             observed: w, weights or True and False for every element; None is 1.
 
         Returns:
             None where predictions and targets are not alike in their shapes, or hold no floating-point part.
         """
         assert self.storage is not None
-        stored, wanted = batches.leaves(self.storage[1]), batches.leaves(target)
-        if [leaf.shape[1:] for leaf in stored] != [leaf.shape[1:] for leaf in wanted]:
+        if not self.is_like(target):
             return None
+        stored, wanted = batches.leaves(self.storage[1]), batches.leaves(target)
         weights = [None] * len(wanted) if observed is None else batches.leaves(observed)
         distances: Tensor | None = None
         for p, y, w in zip(stored, wanted, weights, strict=True):
@@ -150,10 +163,13 @@ class Memory:
                 continue
             part = _distances(_flat(p[: len(self)]), _flat(y), None if w is None else _flat(w))
             distances = part if distances is None else distances + part
-        return None if distances is None else distances.topk(count, dim=1, largest=False).indices
+        return None if distances is None else distances.topk(min(count, len(self)), dim=1, largest=False).indices
 
-    def _losses(self, target: Batch, loss_of: LossOf, places: Tensor | None) -> Tensor:
-        """(B, n), some targets at a time: what is compared stays in the cache."""
+    def losses(self, target: Batch, loss_of: LossOf, places: Tensor | None) -> Tensor:
+        """Of every target at the points in ``places``, as :meth:`nearest` has them, (B, n); infinite where not finite.
+
+        Some targets at a time: what is compared stays in the cache.
+        """
         assert self.storage is not None
         x, stored = batches.map_leaves(lambda leaf: leaf[: len(self)], self.storage)
         size, everywhere = batches.size(target), torch.arange(len(self), device=x.device)

@@ -123,3 +123,41 @@ def test_what_was_set_is_saved():
     assert (again.num_rows, again.second_chances) == (7, False)
     again = made(described(objective), None, "theta_objective")
     assert (again.share, again.proximity) == (0.4, 0.25)
+
+
+@given(seed=given_by.target_seeds)
+def test_what_was_not_observed_is_told_from_the_best_stored_predictions(seed):
+    memory = Memory()
+    x = torch.linspace(-1.0, 1.0, 400, dtype=F64)[:, None]
+    memory.add(x, {"curve": torch.cat([x, x.exp(), x.sin()], dim=1), "kind": torch.zeros(400, dtype=torch.long)})
+    at = 2.0 * torch.rand(5, 1, generator=given_by.seeded(seed), dtype=F64) - 1.0
+    whole = torch.cat([at, at.exp(), at.sin()], dim=1)
+    seen = torch.tensor([[True, False, False]] * 4 + [[True, True, True]])
+    hidden = torch.where(seen, whole, torch.nan)
+    target = {
+        "target": {"curve": hidden, "kind": torch.ones(5, dtype=torch.long)},
+        "observed": {"curve": seen, "kind": torch.ones(5, dtype=torch.bool)},
+    }
+
+    def loss_of(_, prediction, bundle):
+        errors = torch.where(bundle["observed"]["curve"], prediction["curve"] - bundle["target"]["curve"], 0.0)
+        return errors.square().sum(1)
+
+    for cost in (1.0, 1e9):  # the closest by a product of matrices, and all by the loss
+        look_up = StoredPoints(memory, target, loss_of, torch.zeros(1, dtype=F64), 1.0, cost, masked=True)
+        told = look_up.completed()
+        torch.testing.assert_close(told["curve"], whole, atol=0.01, rtol=0.0)
+        assert torch.equal(told["curve"][seen], whole[seen])
+        assert torch.equal(told["kind"], target["target"]["kind"])
+    assert StoredPoints(memory, whole, loss_of, torch.zeros(1, dtype=F64), 1.0, 1.0).completed() is None
+
+
+def test_a_start_that_is_told_what_the_memory_knows_is_better_than_one_that_is_not():
+    inverter = given_by.fitted("mlp", torch.float32, "anchored", "default")
+    y = given_by.case("mlp").targets(64, 11)
+    seen = torch.arange(y.shape[1]).expand_as(y) % 2 == 0
+
+    def at_start(**options) -> float:
+        return float(inverter.invert(y, 1, observed=seen, refine=False, **options).history.loss[0].median())
+
+    assert at_start() < 0.7 * at_start(restarts=False)

@@ -74,6 +74,10 @@ class PlainStartAlone(Memory):
         size, dim = batches.size(target), self.x.shape[1]
         return Candidates(self.x.new_empty(size, 0, dim), self.x.new_empty(size, 0))
 
+    def is_like(self, target: Batch) -> bool:
+        """No: there is no prediction that could tell what was not observed."""
+        return False
+
 
 def without_proximity(given: Preparation) -> Entry:
     """θ fitted to the losses alone, wherever the points lie."""
