@@ -67,6 +67,19 @@ def _crowd(given: argparse.Namespace) -> str:
     return (run_crowd(64, 16, 32, 400) if given.quick else run_crowd()).text
 
 
+def _costs(given: argparse.Namespace) -> str:
+    from .benchmark.campaign import silent
+    from .benchmark.costs import QUICK, CostSettings, run_costs
+
+    settings = QUICK if given.quick else CostSettings()
+    show = silent if given.silent else _show
+    try:
+        report = run_costs(given.out, given.docs, settings, given.again, show, not given.silent)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    return report.text if report.path is None else f"{report.text}\nwritten: {report.path}\n"
+
+
 def _bench(given: argparse.Namespace) -> str:
     from .benchmark.campaign import silent
     from .benchmark.command import bench
@@ -105,7 +118,15 @@ def _show(line: str) -> None:
     print(line, flush=True)
 
 
-_COMMANDS = {"demo": _demo, "linear": _linear, "zoo": _zoo, "hidden": _hidden, "crowd": _crowd, "bench": _bench}
+_COMMANDS = {
+    "demo": _demo,
+    "linear": _linear,
+    "zoo": _zoo,
+    "hidden": _hidden,
+    "crowd": _crowd,
+    "costs": _costs,
+    "bench": _bench,
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,11 +145,15 @@ def _parser() -> argparse.ArgumentParser:
     hidden.add_argument("--problem", default="digits", help="digits, skeleton, camera, … (default: digits)")
     hidden.add_argument("--seconds", type=_positive, default=80.0, help="of each of two fits (default: 80)")
     crowd = commands.add_parser("crowd", help="many targets of unlike difficulty, with finished rows replaced and without")
+    costs = commands.add_parser("costs", help="what a fit costs and when it pays, and whether to compile")
+    costs.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder of the results of bench, and its own")
+    costs.add_argument("--docs", type=Path, default=None, help="where to write costs.md and its curves (default: nowhere)")
+    costs.add_argument("--again", action="store_true", help="measure what is there again")
     bench = commands.add_parser(
         "bench", help="every method on the problems named, at equal evaluations; or the report on all"
     )
     _add_bench(bench)
-    for command in (demo, linear, zoo, hidden, crowd, bench):
+    for command in (demo, linear, zoo, hidden, crowd, costs, bench):
         command.add_argument("--quick", action="store_true", help="a few seconds, to see that all runs")
         command.add_argument("--threads", type=_count, default=2, help="of torch (default: 2)")
         command.add_argument("--silent", action="store_true", help="without progress bars")

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from . import batches
 from .batches import Batch
+from .compiled import as_written
 from .descent import Descent, Limits, descend
 from .guest import frozen
 from .landscape import LearnedLandscape
@@ -105,6 +106,10 @@ class GraphObjective(Objective):
             return Reading(loss, prediction)
 
         return _only(good, Reading(loss, prediction), again)
+
+    def _forward(self, x: Tensor, target: Batch) -> tuple[Any, Tensor]:
+        with as_written():  # compiled code cannot be differentiated twice
+            return super()._forward(x, target)
 
     def _evaluated(self, at: Tensor, target: Batch) -> Evaluation:
         prediction, loss = self._forward(at, target)

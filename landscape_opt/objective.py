@@ -11,6 +11,7 @@ from torch import Tensor
 
 from . import batches
 from .batches import Batch
+from .compiled import as_written
 from .layout import Layout
 from .least_squares import LeastSquares
 from .terms import Terms, given_target, weighed
@@ -185,12 +186,13 @@ class Objective:
     def jacobian(self, x: Tensor, target: Batch) -> Jacobian:
         """∂r/∂x at x (B, d), row by row of r, or column by column where x is smaller. F is never vmapped.
 
-        A column is J v, the derivative of u ↦ uᵀJ along v, so that reverse mode alone is asked of F.
+        A column is J v, the derivative of u ↦ uᵀJ along v, so that reverse mode alone is asked of F. A compiled F runs as
+        it was written here: its graph is gone through more than once.
         """
         if not isinstance(self.loss_fn, LeastSquares):
             raise TypeError("this solver needs residuals: give loss_fn=LeastSquares(residual_fn)")
         leaf = x.detach().requires_grad_(True)
-        with torch.enable_grad():
+        with torch.enable_grad(), as_written():
             prediction = self.prediction(leaf, target)
             compared = weighed(prediction, target) if self.terms.masked else (prediction, target)
             residual = self.loss_fn.residuals(*compared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
+
+from .compiled import as_written
 
 CALL_COST = 20_000
 """Multiply-adds that one small tensor operation takes the time of, on a CPU core."""
@@ -51,8 +54,11 @@ def counted(forward: Callable[[], Any], batch_size: int) -> Workload:
     Matrix products and convolutions are counted by ``torch.utils.flop_counter``; every other operation by the elements
     that it writes and the price of the call. The backward is taken as twice the forward.
     """
-    with FlopCounterMode(display=False) as flops, _CountOperations() as operations:
-        prediction = forward()
+    with as_written(), warnings.catch_warnings():
+        # The flop counter sets hooks on all modules, and torch warns that on a compiled one they fire twice.
+        warnings.filterwarnings("ignore", message="Using `torch.compile", category=UserWarning)
+        with FlopCounterMode(display=False) as flops, _CountOperations() as operations:
+            prediction = forward()
     work: float = float(flops.get_total_flops()) / 2 + operations.elements
     calls: float = operations.calls * CALL_COST / 256
     return Workload(prediction, 3.0 * (work / batch_size + calls))

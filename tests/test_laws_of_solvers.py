@@ -47,7 +47,7 @@ def test_a_row_that_is_not_finite_changes_no_other(way, kind, dtype, seed, bad, 
 
 @each_way
 @few
-@given(kind=kinds, dtype=given_by.dtypes, seed=given_by.target_seeds, order=st.permutations(range(4)))
+@given(kind=kinds, dtype=given_by.dtypes, seed=given_by.target_seeds, order=st.permutations([2, 3, 1, 0]))
 def test_permuting_the_rows_permutes_the_results(way, kind, dtype, seed, order):
     target = case(kind, dtype).targets(4, seed)
     laws.permuting_permutes(lambda y: WAYS[way].invert(kind, dtype, y), target, torch.tensor(order))
