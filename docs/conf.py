@@ -39,6 +39,7 @@ nitpick_ignore_regex = [
     # Aliases and internal types, which have no entry of their own.
     ("py:class", r"(landscape_opt\.layout\.)?(Batch|Bounds|ExtraTerm|ForwardModel|Given|Layout|LossFn|LossOf|Metric)"),
     ("py:class", r"(OptimizerFactory|WarmStart|X)"),
+    ("py:class", r"(landscape_opt\.applications\.gan\.spaces\.)?(Features|Loss|Space)"),
     ("py:class", r"os\.PathLike"),
 ]
 

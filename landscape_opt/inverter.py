@@ -245,9 +245,9 @@ class LandscapeInverter:
                 unless a ``z_optimizer`` was chosen.
             solver: what moves x after the hand-over (before any fit: from the start), one of ``landscape_opt.solvers``;
                 None takes L-BFGS. ``LevenbergMarquardt()`` needs a :class:`~landscape_opt.LeastSquares` loss.
-            restarts: whether the memory is used: a row that starts badly or gets nowhere goes on from a stored point, and
-                what a mask hides is filled in from stored predictions before θ is asked for a start;
-                only on the default path, that is without ``z_optimizer``.
+            restarts: whether the memory is used: what a mask hides is filled in from stored predictions before θ is
+                asked for a start, and (without a ``z_optimizer``) a row that starts badly or gets nowhere goes on from a
+                stored point.
             warm_start: where to begin instead of the landscape's own start: x (B, …) in the format of ``x_init``, an
                 earlier result, or a function of the batch of targets (an encoder) that returns x.
             observed: which elements of the target were observed, of its shape, or without its last dimensions: True and

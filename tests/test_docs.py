@@ -14,7 +14,11 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/quickstart.md", "docs/asking.md", "docs/optimizer.md", "docs/worth_it.md"]
+    "page",
+    [
+        *("README.md", "docs/quickstart.md", "docs/asking.md", "docs/optimizer.md", "docs/worth_it.md"),
+        "docs/applications/adversarial_defence.md",
+    ],
 )
 def test_python_blocks_run(page, capsys):
     blocks = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
