@@ -18,6 +18,7 @@ from .memory import Memory
 from .optimizer import LandscapeOptimizer
 from .results import InversionHistory, InversionResult, RoundRecord, Status
 from .stages import Stage
+from .terms import PerTarget
 
 __all__ = [
     "CheckpointError",
@@ -29,6 +30,7 @@ __all__ = [
     "LearnedLandscape",
     "LeastSquares",
     "Memory",
+    "PerTarget",
     "RoundRecord",
     "Stage",
     "Status",

@@ -300,9 +300,8 @@ def unrolled(
         assert isinstance(theta, Mapping)
         if warm_x is not None and not theta.reanchors:
             raise ValueError(f"{type(theta).__name__} begins at θ(0): a warm_start needs an anchored mapping")
-        masked = objective.terms.masked
-        given = given_target(target, masked)
-        known = landscape.known_features(given, target["observed"]) if masked else None
+        given = given_target(target, objective.terms)
+        known = landscape.known_features(given, target["observed"]) if objective.terms.masked else None
         context = Context(_features(landscape, given), known)
         z = landscape.layout.row.new_zeros(batches.size(given), theta.dim_z)
         start = Start(theta(z, context) if warm_x is None else warm_x, context.target, context.known)

@@ -93,16 +93,19 @@ class Request:
         )
 
     def bundled(self, target: Batch) -> Batch:
-        """The batch of targets as the objective takes it, with its mask where there is one."""
-        if self.observed is None:
-            return refuse_nonfinite(target)
-        mask = checked_mask(self.observed, target)
-        return {"target": refuse_nonfinite(without_hidden(target, mask)), "observed": mask}
+        """The batch of targets as the objective takes it, with its mask and what terms are told of it."""
+        mask = None if self.observed is None else checked_mask(self.observed, target)
+        shown = target if mask is None else without_hidden(target, mask)
+        bundle: Batch = self._additions().bundle(refuse_nonfinite(shown), mask)
+        return bundle
+
+    def _additions(self) -> Terms:
+        return Terms(self.observed is not None, tuple(self.extra_terms))
 
     def terms(self, layout: Layout) -> Terms:
         """What is asked for beside the loss."""
         lower, upper = checked_bounds(self.bounds, layout)
-        return Terms(self.observed is not None, tuple(self.extra_terms), lower, upper)
+        return replace(self._additions(), lower=lower, upper=upper)
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,7 @@ class Inversion:
     def _start(self, bundle: Any, warm_x: Tensor | None, look_up: LookUp | None) -> Start:
         """Where to begin: where the user says, or where θ says, who is told what the memory makes of hidden parts."""
         masked = self.objective.terms.masked
-        target = given_target(bundle, masked)
+        target = given_target(bundle, self.objective.terms)
         features = self.landscape.features(target)
         known = self.landscape.known_features(target, bundle["observed"]) if masked else None
         if (whole := None if look_up is None else look_up.completed()) is not None:
@@ -250,8 +253,7 @@ class Inversion:
             return None
         if self.landscape.given is not None:  # a stored prediction was made with what another target gave
             return UnrankedPoints(self.memory, float(mapping.loss))
-        terms = self.objective.terms
         return StoredPoints(
             self.memory, bundle, self.objective.loss_of, mapping.x_init, float(mapping.loss), mapping.spec.evaluation_cost,
-            masked=terms.masked, is_familiar=not terms.masked and not terms.extra,
+            self.objective.terms,
         )  # fmt: skip

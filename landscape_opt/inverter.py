@@ -252,7 +252,8 @@ class LandscapeInverter:
                 earlier result, or a function of the batch of targets (an encoder) that returns x.
             observed: which elements of the target were observed, of its shape, or without its last dimensions: True and
                 False, or weights ≥ 0 of their squared errors. What was not observed may be NaN.
-            extra_terms: functions (x, prediction) → (B,), added to the loss of this inversion alone.
+            extra_terms: functions (x, prediction) → (B,), added to the loss of this inversion alone; a
+                :class:`~landscape_opt.PerTarget` is told something of every target, too.
             bounds: (lower, upper) of x, each a number, a Tensor, or in the format of ``x_init``; points are projected.
             atol: a row has converged when its loss is at most ``atol + rtol · loss at the start``.
             rtol: see ``atol``.

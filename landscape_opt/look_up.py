@@ -11,7 +11,7 @@ from torch import Tensor
 from . import batches
 from .batches import Batch
 from .memory import NUM_DIVERSE, Candidates, LossOf, Memory, farthest_first
-from .terms import given_target
+from .terms import Terms, given_target
 
 SOLVED = 1e-10
 """Share of L₀ below which no other start is looked for."""
@@ -61,9 +61,7 @@ class StoredPoints(LookUp):
         x_init: the plain start, (d,): a candidate like any other, after the best stored one.
         level: L₀, the mean loss at the plain start.
         evaluation_cost: multiply-adds of one evaluation of F for one sample.
-        masked: whether the batch comes as {"target": …, "observed": weights of its elements}.
-        is_familiar: whether the landscape was fitted to what is minimised; if not (a mask, a further term), its start
-            is worth less.
+        terms: what is minimised beside the loss; the batch comes as they want it.
     """
 
     def __init__(
@@ -74,12 +72,11 @@ class StoredPoints(LookUp):
         x_init: Tensor,
         level: float,
         evaluation_cost: float,
-        masked: bool = False,
-        is_familiar: bool = True,
+        terms: Terms | None = None,
     ) -> None:
         self.memory, self.target, self.loss_of, self.x_init = memory, target, loss_of, x_init
-        self.masked = masked
-        self.promise = MUCH_BETTER if is_familiar else BETTER
+        self.terms = Terms() if terms is None else terms
+        self.promise = BETTER if self.terms.masked or self.terms.extra else MUCH_BETTER
         self.solved = SOLVED * level
         self.closest: Tensor | None = None  # of all rows, where all had to be looked up
         self.num_compared = max(MIN_COMPARED, int(0.5 * evaluation_cost / (OPERATIONS * memory.num_elements)))
@@ -104,7 +101,7 @@ class StoredPoints(LookUp):
         Returns:
             None where nothing is masked, or predictions are not of the targets' shapes.
         """
-        if not self.masked or not self.memory.is_like(self.target["target"]):
+        if not self.terms.masked or not self.memory.is_like(self.target["target"]):
             return None
         self.closest = self._among(self.target)
         losses = self.memory.losses(self.target, self.loss_of, self.closest)
@@ -127,8 +124,8 @@ class StoredPoints(LookUp):
         """Which of the stored points are compared by their losses; None is all."""
         if self.num_compared >= len(self.memory):
             return None
-        observed = target["observed"] if self.masked else None
-        closest = self.memory.closest(given_target(target, self.masked), NUM_CLOSEST, observed)
+        observed = target["observed"] if self.terms.masked else None
+        closest = self.memory.closest(given_target(target, self.terms), NUM_CLOSEST, observed)
         return torch.arange(self.num_compared, device=self.x_init.device) if closest is None else closest
 
 

@@ -157,7 +157,7 @@ class Objective:
 
     def prediction(self, x: Tensor, target: Batch | None) -> Any:
         """F at x (B, d), with its graph; only an F that is ``given`` something looks at the target."""
-        extra = () if self.given is None else (self.given(given_target(target, self.terms.masked)),)
+        extra = () if self.given is None else (self.given(given_target(target, self.terms)),)
         prediction = self.forward_model(self.layout.structured(x), *extra)
         if (found := batches.size(prediction)) != x.shape[0]:
             raise ValueError(f"forward_model returned {found} rows for {x.shape[0]} rows of x; it must be batched")
@@ -165,11 +165,15 @@ class Objective:
 
     def loss_of(self, x: Tensor, prediction: Batch, target: Batch) -> Tensor:
         """L(prediction, target) and all further terms, (B,), where the prediction at x (B, d) is known."""
-        compared = weighed(prediction, target) if self.terms.masked else (prediction, target)
-        loss = self._checked(self._loss(*compared), x.shape[0]).to(x.dtype)
-        for term in self.terms.extra:
-            loss = loss + self._checked(term(self.layout.structured(x), prediction), x.shape[0], "an extra term").to(x.dtype)
+        loss = self._checked(self._loss(*self._compared(prediction, target)), x.shape[0]).to(x.dtype)
+        for value in self.terms.values(self.layout.structured(x), prediction, target):
+            loss = loss + self._checked(value, x.shape[0], "an extra term").to(x.dtype)
         return loss
+
+    def _compared(self, prediction: Any, target: Any) -> tuple[Any, Any]:
+        if self.terms.masked:
+            return weighed(prediction, target)
+        return prediction, given_target(target, self.terms)
 
     def _loss(self, prediction: Any, target: Any) -> Any:
         if not isinstance(self.loss_fn, LeastSquares):
@@ -194,8 +198,7 @@ class Objective:
         leaf = x.detach().requires_grad_(True)
         with torch.enable_grad(), as_written():
             prediction = self.prediction(leaf, target)
-            compared = weighed(prediction, target) if self.terms.masked else (prediction, target)
-            residual = self.loss_fn.residuals(*compared)
+            residual = self.loss_fn.residuals(*self._compared(prediction, target))
             by_rows = residual.shape[1] <= x.shape[1]
             matrix = self._rows_of(residual, leaf) if by_rows else self._columns_of(residual, leaf)
         self.num_evaluations += x.shape[0] * self.jacobian_cost

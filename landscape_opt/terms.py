@@ -13,8 +13,39 @@ from . import batches
 from .batches import Batch
 from .layout import Layout
 
-ExtraTerm: TypeAlias = Callable[[Any, Any], Tensor]
+ExtraTerm: TypeAlias = "Callable[[Any, Any], Tensor] | PerTarget"
 Bounds: TypeAlias = "tuple[Any, Any]"
+
+
+class PerTarget:
+    """An extra term that is told something of every target: a point for every hand, a last pose for every body.
+
+    Rows leave the batch as they end and others take their places, so that a function of x and the prediction alone cannot
+    know which targets it sees.
+
+    Args:
+        term: (x, prediction, told) → (B,), with the rows of ``told`` that belong to those of x.
+        told: a Tensor, or a tuple or dict of Tensors, with one row for each target.
+
+    Raises:
+        TypeError: if ``term`` is not callable, or ``told`` not made of Tensors.
+
+    Example:
+        >>> import torch
+        >>> near = PerTarget(lambda x, prediction, last: (x - last).square().sum(1), torch.zeros(5, 3))
+        >>> near(torch.ones(2, 3), None, near.told[:2])
+        tensor([3., 3.])
+    """
+
+    def __init__(self, term: Callable[[Any, Any, Any], Tensor], told: Batch) -> None:
+        if not callable(term):
+            raise TypeError(f"term must be a function (x, prediction, told) → (B,), got {type(term).__name__}")
+        batches.size(told)
+        self.term, self.told = term, told
+
+    def __call__(self, x: Any, prediction: Any, told: Any) -> Tensor:
+        """The term of some rows, (B,)."""
+        return self.term(x, prediction, told)
 
 
 @dataclass(frozen=True)
@@ -22,8 +53,9 @@ class Terms:
     """Additions to the objective of one inversion.
 
     Attributes:
-        masked: whether targets come as {"target": …, "observed": weights of its elements}.
-        extra: callables (x, prediction) → (B,), added to the loss; x in the format of ``x_init``.
+        masked: whether weights of the targets' elements come with them, {"target": …, "observed": …}.
+        extra: callables (x, prediction) → (B,), added to the loss; x in the format of ``x_init``. What is told to each
+            :class:`PerTarget` comes with the targets, too, {"target": …, "told": (…)}.
         lower: of x, flat, (d,); minus infinity where there is none. None: no bounds at all.
         upper: likewise.
     """
@@ -32,6 +64,34 @@ class Terms:
     extra: tuple[ExtraTerm, ...] = ()
     lower: Tensor | None = None
     upper: Tensor | None = None
+
+    @property
+    def bundled(self) -> bool:
+        """Whether targets come as a dict, with what else is known of them."""
+        return self.masked or bool(self._per_target)
+
+    @property
+    def _per_target(self) -> list[PerTarget]:
+        return [term for term in self.extra if isinstance(term, PerTarget)]
+
+    def bundle(self, target: Batch, observed: Any) -> Any:
+        """Targets as the objective takes them. Raises ValueError where a term is told of another number of targets."""
+        if not self.bundled:
+            return target
+        told = tuple(term.told for term in self._per_target)
+        for one in told:
+            if batches.size(one) != batches.size(target):
+                raise ValueError(
+                    f"a PerTarget term is told of {batches.size(one)} targets, there are {batches.size(target)}"
+                )
+        return {"target": target, **({"observed": observed} if self.masked else {}), **({"told": told} if told else {})}
+
+    def values(self, x: Any, prediction: Any, bundle: Any) -> list[Any]:
+        """The extra terms of some rows, (B,) each."""
+        told = iter(bundle["told"] if self._per_target else ())
+        return [
+            term(x, prediction, next(told)) if isinstance(term, PerTarget) else term(x, prediction) for term in self.extra
+        ]
 
     def feasible(self, x: Tensor) -> Tensor:
         """The nearest x (B, d) within the bounds."""
@@ -45,9 +105,9 @@ class Terms:
         return torch.where(held, 0.0, grad_x)
 
 
-def given_target(target: Any, masked: bool) -> Any:
+def given_target(target: Any, terms: Terms) -> Any:
     """The user's own batch of targets."""
-    return target["target"] if masked else target
+    return target["target"] if terms.bundled else target
 
 
 def weighed(prediction: Batch, bundle: Any) -> tuple[Any, Any]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from strategies import WAYS, Way, case, seeded
 from torch import Tensor
 
-from landscape_opt import InversionResult, LandscapeInverter, Stage
+from landscape_opt import InversionResult, LandscapeInverter, PerTarget, Stage
 from landscape_opt.hypotheses import Given, LatinHypercube, Remembered, Scattered
 
 ASKED: dict[str, Way] = {
@@ -26,7 +26,7 @@ ASKED: dict[str, Way] = {
     "Adam": WAYS["Adam in Z"],
 }
 TAKES_STEPS_OF_ITS_OWN = ("the default", "before any fit", "landscape steps")  # what differentiable="unrolled" needs
-OF_ROWS = ("observed", "warm_start", "starts", "stages")  # options that hold something for every row
+OF_ROWS = ("observed", "warm_start", "starts", "stages", "extra_terms")  # options that hold something for every row
 
 
 # ----------------------------------------------------------------------------------------------------------- questions
@@ -88,7 +88,11 @@ class Question:
         """What is minimised, outside the library."""
         x, prediction = x.detach(), case(self.kind, self.dtype).prediction_at(x.detach())
         errors = (prediction - self.target.detach()).square() * self.options.get("observed", 1.0)
-        return 0.5 * errors.flatten(1).sum(1) + sum(term(x, prediction) for term in self.options.get("extra_terms", ()))
+        terms = self.options.get("extra_terms", ())
+        told = [(term.told,) if isinstance(term, PerTarget) else () for term in terms]
+        return 0.5 * errors.flatten(1).sum(1) + sum(
+            term(x, prediction, *more) for term, more in zip(terms, told, strict=True)
+        )
 
     def tolerance(self, result: InversionResult) -> Tensor:
         """The loss at which a row has converged; 0 where nothing was asked for."""
@@ -132,12 +136,18 @@ def _rows(value: Any, rows: Tensor) -> Any:
     if isinstance(value, Given):
         return Given(value.x[rows])
     if isinstance(value, list):
+        if not isinstance(value[0], Stage):
+            return [PerTarget(one.term, one.told[rows]) if isinstance(one, PerTarget) else one for one in value]
         return [one if one.observed is None else replace(one, observed=one.observed[rows]) for one in value]
     return value
 
 
 def _scaled(terms: Any, factor: float) -> list[Any]:
-    return [lambda x, prediction, term=term: factor**2 * term(x, prediction) for term in terms]
+    def scaled(term: Any) -> Any:
+        times = lambda *told: factor**2 * (term.term if isinstance(term, PerTarget) else term)(*told)  # noqa: E731
+        return PerTarget(times, term.told) if isinstance(term, PerTarget) else times
+
+    return [scaled(term) for term in terms]
 
 
 # ------------------------------------------------------------------------------------------------------------- options
@@ -166,6 +176,10 @@ def encoder(kind: str, dtype: torch.dtype, target: Tensor) -> Tensor:
     return 0.3 * target.flatten(1)[:, 1 : 1 + len(case(kind, dtype).x_init)].tanh()
 
 
+def near(x: Tensor, prediction: Tensor, place: Tensor) -> Tensor:
+    return 0.2 * (x - place).square().sum(1)
+
+
 def small(x: Tensor, prediction: Tensor) -> Tensor:
     return 0.1 * x.square().sum(1)
 
@@ -177,7 +191,10 @@ def smooth(x: Tensor, prediction: Tensor) -> Tensor:
 Option = Callable[[Question], Any]
 OPTIONS: dict[str, dict[str, Option]] = {
     "observed": {"mask": lambda q: random_mask(q, 0.7), "weights": random_weights},
-    "extra_terms": {"two terms": lambda q: [small, smooth]},
+    "extra_terms": {
+        "two terms": lambda q: [small, smooth],
+        "told of each": lambda q: [small, PerTarget(near, beside(q, len(q)))],
+    },
     "bounds": {
         "numbers": lambda q: (-0.4, 0.5),
         "Tensors": lambda q: (beside(q) - 0.5, beside(q) + 0.1),

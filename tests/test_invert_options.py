@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import case, fitted, new_inverter, squares
 
-from landscape_opt import LandscapeInverter, LearnedLandscape, Memory, Stage, Status
+from landscape_opt import LandscapeInverter, LearnedLandscape, Memory, PerTarget, Stage, Status
 
 F64 = torch.float64
 
@@ -35,6 +35,35 @@ def targets(count=5, seed=22):
 
 def solved(target, budget=60, **options):
     return least_squares().invert(target, budget, allow_unfitted=True, **options)
+
+
+# ----------------------------------------------------------------------------------------------------- terms of each target
+
+
+@given(seed=given_by.target_seeds, at_a_time=st.sampled_from([None, 2]))
+def test_a_term_that_is_told_of_each_target_pulls_each_to_its_own_point(seed, at_a_time):
+    y, strength = targets(seed=seed), 0.7
+    points = torch.randn(5, 4, generator=given_by.seeded(seed + 1), dtype=F64)
+    pull = PerTarget(lambda x, prediction, told: 0.5 * strength * (x - told["point"]).square().sum(1), {"point": points})
+    result = solved(y, extra_terms=[pull], max_batch_size=at_a_time)
+    normal = matrix().T @ matrix() + strength * torch.eye(4, dtype=F64)
+    expected = torch.linalg.solve(normal, (y @ matrix() + strength * points).T).T
+    torch.testing.assert_close(result.x, expected, atol=1e-5, rtol=1e-5)
+    gradient_of = points.requires_grad_(True)
+    answer = solved(y, extra_terms=[pull], differentiable="implicit").x
+    (slope,) = torch.autograd.grad(answer.sum(), gradient_of)
+    torch.testing.assert_close(
+        slope, strength * torch.linalg.solve(normal, torch.ones(4, 5, dtype=F64)).T, atol=1e-6, rtol=1e-6
+    )
+
+
+def test_what_a_term_is_told_must_fit_the_targets():
+    with pytest.raises(ValueError, match="told of 3 targets, there are 5"):
+        solved(targets(), extra_terms=[PerTarget(lambda x, prediction, told: x.sum(1), torch.zeros(3, 2))])
+    with pytest.raises(TypeError, match="term must be a function"):
+        PerTarget("near", torch.zeros(5))
+    with pytest.raises(TypeError, match="expected a Tensor"):
+        PerTarget(lambda x, prediction, told: x.sum(1), "points")
 
 
 # ------------------------------------------------------------------------------------------------------------------ mask

@@ -12,6 +12,7 @@ from landscape_opt import LandscapeInverter, LearnedLandscape, Memory
 from landscape_opt.look_up import NUM_CLOSEST, StoredPoints
 from landscape_opt.persistence import described, made
 from landscape_opt.replay.streaming import Streaming
+from landscape_opt.terms import Terms
 from landscape_opt.theta_objective import LossRatio
 
 F64 = torch.float64
@@ -74,7 +75,9 @@ def test_a_cheap_look_finds_what_was_stored_first_also_under_a_mask():
     assert (found.loss[:, 0] < 1e-12).all()
     assert sum(seen) == 3 * NUM_CLOSEST  # the loss itself is asked for at few points
     masked = {"target": torch.cat([at, at + 9.0, at * at], dim=1), "observed": torch.tensor([[1.0, 0.0, 1.0]]).expand(3, 3)}
-    look_up = StoredPoints(memory, masked, loss_of, torch.zeros(1), level=1.0, evaluation_cost=100.0, masked=True)
+    look_up = StoredPoints(
+        memory, masked, loss_of, torch.zeros(1), level=1.0, evaluation_cost=100.0, terms=Terms(masked=True)
+    )
     assert torch.equal(look_up.candidates(torch.arange(3)).x[:, 0], at)
 
 
@@ -144,7 +147,7 @@ def test_what_was_not_observed_is_told_from_the_best_stored_predictions(seed):
         return errors.square().sum(1)
 
     for cost in (1.0, 1e9):  # the closest by a product of matrices, and all by the loss
-        look_up = StoredPoints(memory, target, loss_of, torch.zeros(1, dtype=F64), 1.0, cost, masked=True)
+        look_up = StoredPoints(memory, target, loss_of, torch.zeros(1, dtype=F64), 1.0, cost, Terms(masked=True))
         told = look_up.completed()
         torch.testing.assert_close(told["curve"], whole, atol=0.01, rtol=0.0)
         assert torch.equal(told["curve"][seen], whole[seen])

@@ -22,13 +22,13 @@ class TargetSet:
 
     Attributes:
         targets: A batch, in the format of the problem's other targets.
-        observed: Which elements of ``targets`` were observed, True and False, of their shape; None is all of them.
+        observed: Which elements of ``targets`` were observed, True and False, in their format; None is all of them.
         extra_terms: Functions (x, prediction) → (B,) that are added to the loss: constraints that no fit has seen.
         described_as: What is unlike the training targets, in half a sentence.
     """
 
     targets: Batch = field(repr=False)
-    observed: Tensor | None = field(default=None, repr=False)
+    observed: Batch | None = field(default=None, repr=False)
     extra_terms: tuple[ExtraTerm, ...] = field(default=(), repr=False)
     described_as: str = ""
 

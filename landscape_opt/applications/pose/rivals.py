@@ -206,7 +206,7 @@ class Regression:
 
     def start(self, seen: Photographs) -> Pose:
         """What the network says; hidden keypoints are taken for their means."""
-        some = TargetSet(targets=seen.target(self.model), observed=seen.observed(self.model))  # type: ignore[arg-type]
+        some = TargetSet(targets=seen.target(self.model), observed=seen.observed(self.model))
         with torch.no_grad():
             said: Any = self.encoder(hidden(some))
         return dict(batches.detached(said))
