@@ -32,7 +32,7 @@ class Row:
 
     @property
     def columns(self) -> dict[str, list[float]]:
-        """Accuracy in percent for every seed: clean, under every crafted attack, and after every adaptive one."""
+        """Accuracy in percent for every seed, clean, under every crafted attack, and after every adaptive one."""
         found = {"clean": [record.clean_accuracy for record in self.records]}
         for place, outcome in enumerate(self.records[0].crafted):
             found[outcome.name] = [record.crafted[place].accuracy for record in self.records]
