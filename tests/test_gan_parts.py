@@ -245,3 +245,8 @@ def test_letters_of_new_fonts_are_found_in_w():
     inverter = LandscapeInverter(LearnedLandscape(F, space.x_init), gan.pixels_and_features())
     result = inverter.invert(target, 40, allow_unfitted=True)
     assert result.loss.median() < 0.1 * result.history.best[0].median()
+
+
+def test_only_a_problem_of_perceived_pictures_can_be_degraded():
+    with pytest.raises(TypeError, match="whose F is Perceived, got Linear"):
+        gan.degraded(SimpleNamespace(forward_model=nn.Linear(2, 2)), gan.shrunk, gan.enlarged)

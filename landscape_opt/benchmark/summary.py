@@ -80,9 +80,9 @@ def loss_text(loss: float) -> str:
     return "∞" if math.isinf(loss) else f"{loss:.2g}"
 
 
-def as_markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table of a page."""
-    shown = [head, ["---"] * len(head), *lines]
+def as_markdown(head: Sequence[str], lines: Sequence[Sequence[str]], aligned: Sequence[str] | None = None) -> str:
+    """A table of a page; ``aligned`` holds ``---``, ``---:`` or ``:---:`` for every column, None the first for all."""
+    shown = [head, ["---"] * len(head) if aligned is None else aligned, *lines]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in shown)
 
 

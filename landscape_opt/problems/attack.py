@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import affine_grid, grid_sample, normalize
+from torch.nn.functional import normalize
 
 from .digits_defence import EMBEDDING_DIM, DigitsNetwork, attacked, distinct, labelled_digits, load_defence
 from .problem import Metric, Problem, TargetSet
+from .views import View, view_matrix
 
 Attacked: TypeAlias = dict[str, Tensor]
 SIDE = 8
@@ -21,16 +21,15 @@ NUM_NEGATIVES = 256
 _TRAIN_STARTS = 3
 _NUM_DEAD = 16
 _FIXED_SEED = 2021
-# Degrees, pixels right, pixels down, scale.
 _VIEWS = (
-    (15.0, 1.0, 0.0, 1.0),
-    (-15.0, -1.0, 0.0, 1.0),
-    (15.0, 0.0, 1.0, 0.9),
-    (-15.0, 0.0, -1.0, 1.1),
-    (0.0, 0.7, 0.7, 1.0),
-    (0.0, -0.7, -0.7, 1.0),
-    (20.0, 0.0, 0.0, 1.0),
-    (-20.0, 0.0, 0.0, 1.0),
+    View(15.0, 1.0, 0.0, 1.0),
+    View(-15.0, -1.0, 0.0, 1.0),
+    View(15.0, 0.0, 1.0, 0.9),
+    View(-15.0, 0.0, -1.0, 1.1),
+    View(0.0, 0.7, 0.7, 1.0),
+    View(0.0, -0.7, -0.7, 1.0),
+    View(20.0, 0.0, 0.0, 1.0),
+    View(-20.0, 0.0, 0.0, 1.0),
 )
 
 
@@ -126,15 +125,7 @@ def view_matrices() -> Tensor:
         >>> view_matrices().shape
         torch.Size([8, 64, 64])
     """
-    pixels = torch.eye(SIDE * SIDE).reshape(-1, 1, SIDE, SIDE)
-    matrices = []
-    for degrees, right, down, scale in _VIEWS:
-        cosine, sine = scale * math.cos(math.radians(degrees)), scale * math.sin(math.radians(degrees))
-        # grid_sample's coordinates run from -1 to 1: a pixel is a quarter.
-        place = torch.tensor([[cosine, -sine, right / 4.0], [sine, cosine, down / 4.0]])
-        grid = affine_grid(place.expand(len(pixels), -1, -1), list(pixels.shape), align_corners=False)
-        matrices.append(grid_sample(pixels, grid, align_corners=False).flatten(1))
-    return torch.stack(matrices)
+    return torch.stack([view_matrix(view, SIDE, SIDE) for view in _VIEWS])
 
 
 def attack(seed: int = 0) -> Problem:

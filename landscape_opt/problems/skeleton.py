@@ -126,11 +126,7 @@ class Skeleton(nn.Module):
         """Positions of the joints in the camera's frame, in m; ``(B, 54)`` to ``(B, 22, 3)``."""
         rotations = self.rotations(x)
         turns = rotation_matrix(rotations.flatten(0, 1)).unflatten(0, rotations.shape[:2])
-        turned = turns[:, :1]
-        for parents in self.levels:
-            first = turned.shape[1]
-            level = turned[:, parents] @ turns[:, first : first + len(parents)]
-            turned = torch.cat([turned, level], dim=1)
+        turned = turned_down(turns[:, :1], turns[:, 1:], self.levels)
         bones = (turned[:, self.parents] @ self.bones).squeeze(-1)
         joints: Tensor = self.pelvis(x)[:, None] + self.paths @ bones
         return joints
@@ -139,6 +135,24 @@ class Skeleton(nn.Module):
         """Map ``x`` of shape ``(B, 54)`` to image points, ``(B, 22, 2)``."""
         joints = self.joints(x)
         return joints[:, :, :2] / joints[:, :, 2:]
+
+
+def turned_down(root: Tensor, own: Tensor, levels: list[list[int]]) -> Tensor:
+    """How the joints in ``CARRIERS`` are turned in the frame of the root's rotation.
+
+    Args:
+        root: rotation of the pelvis, ``(B, 1, 3, 3)``.
+        own: of the other joints against their parents, ``(B, 16, 3, 3)``.
+        levels: of the tree from the root down, where the parents of each joint are among ``CARRIERS``.
+
+    Returns:
+        ``(B, 17, 3, 3)``.
+    """
+    turned = root
+    for parents in levels:
+        first = turned.shape[1] - 1  # the root is not among those of ``own``
+        turned = torch.cat([turned, turned[:, parents] @ own[:, first : first + len(parents)]], dim=1)
+    return turned
 
 
 def skeleton(seed: int = 0) -> Problem:

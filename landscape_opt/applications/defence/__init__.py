@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...problems.views import View
 from .apgd import APGD, auto_attack_like
 from .attacks import FGSM, PGD, Attack, RandomSearch, WorstOf, cross_entropy, logits_ratio, margin
 from .balls import L2, Ball, LInf
@@ -9,7 +10,7 @@ from .images import ImageSet, Labelled, digit_images, letter_images
 from .networks import Networks, digit_networks, letter_networks
 from .reversal import Correction, Reversal
 from .robustness import Crafted, Outcome, Robustness, Threat, adaptive_threats, evaluate
-from .supervision import CorrectedViews, FixedViews, Supervision, View
+from .supervision import CorrectedViews, FixedViews, Supervision
 from .victims import Expectation, Slope, StraightThrough, Undefended, Unrolled, Victim
 
 __all__ = [

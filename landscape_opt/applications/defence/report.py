@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import mean, stdev
 
+from ...benchmark.summary import as_markdown
 from .robustness import Robustness
 
 
@@ -58,16 +59,13 @@ def table(rows: Sequence[Row]) -> str:
     robust accuracy.
     """
     names = list(rows[0].means)
-    lines = [
-        "| " + " | ".join(["defence", "steps", *names, "ms"]) + " |",
-        "| --- |" + " ---: |" * (len(names) + 2),
-    ]
+    lines = []
     for row in rows:
         cells = [f"{value:.1f}" for value in row.means.values()]
         last = list(row.columns.values())[-1]
         cells[-1] += f" ± {stdev(last):.1f}" if len(last) > 1 else ""
-        lines.append("| " + " | ".join([row.defence, str(row.num_steps), *cells, f"{row.milliseconds:.2f}"]) + " |")
-    return "\n".join(lines)
+        lines.append([row.defence, str(row.num_steps), *cells, f"{row.milliseconds:.2f}"])
+    return as_markdown(["defence", "steps", *names, "ms"], lines, ["---", *["---:"] * (len(names) + 2)])
 
 
 def steps_for(level: float, column: str, rows: Sequence[Row]) -> int | None:
@@ -78,15 +76,12 @@ def steps_for(level: float, column: str, rows: Sequence[Row]) -> int | None:
 
 def steps_table(plain: Sequence[Row], landscape: Sequence[Row]) -> str:
     """For every column: the best that plain reversal reaches, in how many steps, and how many the landscape needs for it."""
-    lines = [
-        "| attack | plain reversal's best | its steps | the landscape's steps to it | ratio |",
-        "| --- |" + " ---: |" * 4,
-    ]
+    head, lines = ["attack", "plain reversal's best", "its steps", "the landscape's steps to it", "ratio"], []
     for column in plain[0].means:
         level = max(row.means[column] for row in plain)
         its, ours = steps_for(level, column, plain), steps_for(level, column, landscape)
         best = max(row.means[column] for row in landscape)
         needed = f"not reached ({best:.1f})" if ours is None else str(ours)
         ratio = f"{its / ours:.3g}" if its and ours else ""
-        lines.append(f"| {column} | {level:.1f} | {its} | {needed} | {ratio} |")
-    return "\n".join(lines)
+        lines.append([column, f"{level:.1f}", str(its), needed, ratio])
+    return as_markdown(head, lines, ["---", *["---:"] * 4])

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import affine_grid, grid_sample, normalize
+from torch.nn.functional import normalize
 
 from ...inverter import LandscapeInverter
 from ...landscape import LearnedLandscape
 from ...objective import LossFn
 from ...problems.attack import ContrastiveLoss
+from ...problems.views import View, view_matrix
 
 RADIUS = 0.25
 NOISE = 0.3
 _NOISE_SEED = 2021
-
-
-@dataclass(frozen=True)
-class View:
-    """How a view differs from the image.
-
-    Attributes:
-        degrees: it is turned by.
-        right: pixels that it is moved to the right, for an image of 8 pixels; in proportion for others.
-        down: pixels that it is moved down, likewise.
-        scale: the part of the image that it shows: 0.9 is nearer, 1.1 farther away.
-    """
-
-    degrees: float = 0.0
-    right: float = 0.0
-    down: float = 0.0
-    scale: float = 1.0
 
 
 VIEWS = (View(15.0, 1.0), View(-15.0, -1.0), View(15.0, 0.0, 1.0, 0.9), View(-15.0, 0.0, -1.0, 1.1))
@@ -64,7 +47,7 @@ class FixedViews(nn.Module):
         super().__init__()
         if len(views) < 2:
             raise ValueError(f"views must agree with one another: give at least two, got {len(views)}")
-        self.register_buffer("matrices", torch.stack([_matrix(view, height, width) for view in views]))
+        self.register_buffer("matrices", torch.stack([view_matrix(view, height, width) for view in views]))
         fixed = torch.Generator().manual_seed(_NOISE_SEED)
         self.register_buffer("noise", noise * torch.randn(len(views), 1, height * width, generator=fixed))
 
@@ -158,14 +141,3 @@ class Supervision:
 def the_image(target: Tensor) -> Tensor:
     """What F is told of a target: all of it, for the target is the image."""
     return target
-
-
-def _matrix(view: View, height: int, width: int) -> Tensor:
-    """``image.flatten() @ matrix`` is the view."""
-    pixels = torch.eye(height * width).reshape(-1, 1, height, width)
-    turn = math.radians(view.degrees)
-    cosine, sine = view.scale * math.cos(turn), view.scale * math.sin(turn)
-    # grid_sample's coordinates run from -1 to 1: of eight pixels, each is a quarter.
-    place = torch.tensor([[cosine, -sine, view.right / 4.0], [sine, cosine, view.down / 4.0]])
-    grid = affine_grid(place.expand(len(pixels), -1, -1), list(pixels.shape), align_corners=False)
-    return grid_sample(pixels, grid, align_corners=False).flatten(1)

@@ -72,7 +72,14 @@ class Undefended(Victim):
         return logits
 
 
-class StraightThrough(Victim):
+class _Through(Victim):
+    """A defence and the classifier behind it."""
+
+    def __init__(self, reversal: Reversal) -> None:
+        self.through = self.reversal = reversal
+
+
+class StraightThrough(_Through):
     """BPDA: the defence forwards, the identity in place of the correction backwards.
 
     Athalye, Carlini and Wagner, "Obfuscated Gradients Give a False Sense of Security" (ICML 2018). A correction is small, so
@@ -82,10 +89,6 @@ class StraightThrough(Victim):
         reversal: The defence.
     """
 
-    def __init__(self, reversal: Reversal) -> None:
-        self.through = reversal
-        self.reversal = reversal
-
     def logits(self, images: Tensor) -> Tensor:
         """Logits of the corrected images, as if the correction were a constant."""
         change = self.reversal.correct(images).images - images.detach()
@@ -93,16 +96,12 @@ class StraightThrough(Victim):
         return logits
 
 
-class Unrolled(Victim):
+class Unrolled(_Through):
     """The gradient through every step of the reversal, second derivatives of the encoder included.
 
     Args:
         reversal: The defence.
     """
-
-    def __init__(self, reversal: Reversal) -> None:
-        self.through = reversal
-        self.reversal = reversal
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits of the corrected images: the defence's values, with the gradient of the unrolled descent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -123,7 +124,7 @@ class _Synthesis(nn.Module):
         return self.synthesis(ws, **self.arguments)
 
 
-class Space(nn.Module):
+class Space(nn.Module, ABC):
     """A forward model x ↦ picture. :meth:`w` says which w an x stands for.
 
     Args:
@@ -140,9 +141,9 @@ class Space(nn.Module):
         self.model = model
         self.register_buffer("x_init", x_init.detach().clone())
 
+    @abstractmethod
     def w(self, x: Tensor) -> Tensor:
         """What the synthesis takes, of x ``(B, …)``."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """The pictures ``(B, channels, height, width)`` of x."""

@@ -10,14 +10,12 @@ import torch
 from torch import Tensor
 
 from ... import batches
+from ...benchmark.summary import as_markdown
 from ...benchmark.ways import Outcome, Way
 from ...problems.problem import TargetSet
 from .quality import Judge, Quality
 
-HEADER = (
-    "| {set} | evaluations | loss, median | mean | MSE | PSNR, dB | distance | same letter, % | CPU ms |\n"
-    "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
-)
+COLUMNS = ("evaluations", "loss, median", "mean", "MSE", "PSNR, dB", "distance", "same letter, %", "CPU ms")
 
 
 @dataclass(frozen=True)
@@ -59,14 +57,14 @@ def figures(way: Way, some: TargetSet, num_evaluations: int, judge: Judge, whole
     return Figures(way.name, num_evaluations, outcome.best[-1], quality, seconds, outcome)
 
 
-def row(runs: Sequence[Figures]) -> str:
+def row(runs: Sequence[Figures]) -> list[str]:
     """One line of the table: medians and means over the targets, each averaged over the runs, one run a seed."""
     first = runs[0]
 
     def over(value: Iterable[float]) -> float:
         return float(torch.tensor(list(value)).mean())
 
-    cells = (
+    cells = [
         f"{over(float(one.loss.median()) for one in runs):.5f}",
         f"{over(float(one.loss.mean()) for one in runs):.5f}",
         f"{over(float(one.quality.mse.mean()) for one in runs):.5f}",
@@ -74,8 +72,8 @@ def row(runs: Sequence[Figures]) -> str:
         f"{over(float(one.quality.distance.mean()) for one in runs):.3f}",
         f"{over(100.0 * float(one.quality.identity.mean()) for one in runs):.0f}",
         f"{over(1000.0 * one.seconds for one in runs):.1f}",
-    )
-    return f"| {first.name} | {first.num_evaluations} | {' | '.join(cells)} |"
+    ]
+    return [first.name, str(first.num_evaluations), *cells]
 
 
 def table(title: str, rows: Sequence[Sequence[Figures]]) -> str:
@@ -85,4 +83,4 @@ def table(title: str, rows: Sequence[Sequence[Figures]]) -> str:
         title: Of the first column.
         rows: The runs of every way.
     """
-    return "\n".join([HEADER.format(set=title), *(row(one) for one in rows)])
+    return as_markdown([title, *COLUMNS], [row(one) for one in rows])

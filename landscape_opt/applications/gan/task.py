@@ -106,7 +106,8 @@ def degraded(problem: Problem, degrade: Callable[[Tensor], Tensor], restore: Cal
         1
     """
     F = problem.forward_model
-    assert isinstance(F, Perceived)
+    if not isinstance(F, Perceived):
+        raise TypeError(f"degraded() takes a problem of glyph_inversion(), whose F is Perceived, got {type(F).__name__}")
     validation, test = (F.target(restore(degrade(some["image"]))) for some in (problem.validation, problem.test))
     loss_fn = compared_after(degrade)
     return replace(problem, loss_fn=loss_fn, validation=validation, test=test, partly=None, unfamiliar=None)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ... import batches
+from ...benchmark.summary import as_markdown
 from ...inverter import LandscapeInverter
 from ...results import InversionResult
 from .keypoints import KeypointModel
@@ -79,18 +80,14 @@ def as_table(title: str, rows: dict[str, Sequence[Figures]]) -> str:
         title: of the set.
         rows: figures of every seed, by method.
     """
-    lines = [
-        f"| {title} | MPJPE mm | (over seeds) | PA-MPJPE mm | reprojection px | loss | evaluations | ms CPU |",
-        "| --- | ---: | :---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    head = [title, "MPJPE mm", "(over seeds)", "PA-MPJPE mm", "reprojection px", "loss", "evaluations", "ms CPU"]
+    lines = []
     for name, some in rows.items():
         mean, errors = mean_of(some), [one.mpjpe for one in some]
         seeds = f"{min(errors):.1f} to {max(errors):.1f}" if len(errors) > 1 else "one"
-        lines.append(
-            f"| {name} | {mean.mpjpe:.1f} | {seeds} | {mean.pa_mpjpe:.1f} "
-            f"| {mean.pixels:.2f} | {mean.loss:.1f} | {mean.evaluations:.0f} | {mean.milliseconds:.1f} |"
-        )
-    return "\n".join(lines)
+        figures = (f"{mean.pa_mpjpe:.1f}", f"{mean.pixels:.2f}", f"{mean.loss:.1f}", f"{mean.evaluations:.0f}")
+        lines.append([name, f"{mean.mpjpe:.1f}", seeds, *figures, f"{mean.milliseconds:.1f}"])
+    return as_markdown(head, lines, ["---", "---:", ":---:", *["---:"] * 5])
 
 
 def fit_in_rounds(inverter: LandscapeInverter, targets: dict[str, Tensor], num_rounds: int) -> LandscapeInverter:

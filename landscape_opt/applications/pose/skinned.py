@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ...problems.camera import rotation_matrix
-from ...problems.skeleton import CARRIERS, JOINTS, Skeleton
+from ...problems.skeleton import CARRIERS, JOINTS, Skeleton, turned_down
 from .body import PosedBody
 from .mesh import capsule_mesh
 
@@ -100,11 +100,7 @@ class SkinnedBody(nn.Module):
     def _turns(self, pose: Tensor, orientation: Tensor) -> Tensor:
         """How the joints in ``CARRIERS`` are turned in the frame of the camera, (B, 17, 3, 3)."""
         own = rotation_matrix(pose.flatten(0, 1)).unflatten(0, pose.shape[:2])
-        turned = orientation[:, None]
-        for parents in self.levels:
-            first = turned.shape[1] - 1  # the root is not among those of ``own``
-            turned = torch.cat([turned, turned[:, parents] @ own[:, first : first + len(parents)]], dim=1)
-        return turned
+        return turned_down(orientation[:, None], own, self.levels)
 
     def _places(self, turns: Tensor, bones: Tensor, translation: Tensor) -> Tensor:
         """Positions of all joints, (B, 22, 3)."""
