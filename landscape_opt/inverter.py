@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -12,13 +11,26 @@ from functools import partial
 from typing import Any, Self
 
 import torch
-from torch import nn
 
-from . import checkpoint
+from . import checkpoint as files
 from .batches import Batch
 from .calibration import calibrate
 from .checks import check_fitted, check_length_of_fit, check_parts
 from .differentiable import Differentiable
+from .fitting import (
+    Callback,
+    Checkpoints,
+    Constant,
+    Cosine,
+    DivergenceGuard,
+    Log,
+    Logging,
+    ProgressBar,
+    Schedule,
+    Validation,
+)
+from .fitting.loop import FitLoop
+from .fitting.round import Backward, Updater, play
 from .guest import frozen, private_randomness
 from .hypotheses import Starts
 from .inversion import Inversion, Request, WarmStart
@@ -36,9 +48,8 @@ from .persistence import (
     mapping_state,
     optimizer_state,
 )
-from .progress import progress_bar
 from .replay import Alternating, Guide, Replay, Streaming
-from .results import InversionResult, RoundRecord
+from .results import InversionResult, RoundRecord, round_record
 from .solvers import HandOver, LandscapeStep, Solver, TorchOptim
 from .solvers.torch_optim import OptimizerFactory, refuse_coupled_rows
 from .stages import Stage, in_stages
@@ -46,8 +57,6 @@ from .targets import TargetFeed, refuse_empty, refuse_nonfinite
 from .terms import Bounds, ExtraTerm, Terms
 from .theta_objective import DistanceToEnd, LossAtPoint, LossRatio, ThetaObjective
 
-MAX_GRADIENT_NORM = 1.0
-WARM_UP = 50
 _COUNTERS = ("num_batches", "num_updates", "num_evaluations")
 
 
@@ -140,76 +149,131 @@ class LandscapeInverter:
             seed=seed,
         )
 
-    def step(self, targets: Batch, *, learning_rate_factor: float = 1.0) -> RoundRecord:
+    def step(
+        self,
+        targets: Batch,
+        *,
+        learning_rate_factor: float = 1.0,
+        optimizer: torch.optim.Optimizer | None = None,
+        backward: Backward | None = None,
+    ) -> RoundRecord:
         """One round of the method: collect with θ frozen, then update θ.
 
         Args:
             targets: a batch of targets.
             learning_rate_factor: scales θ's learning rate in this round.
+            optimizer: of ``landscape.parameters()``, where a trainer of your own has one; its learning rate is left alone.
+                :meth:`prepare` makes the parameters.
+            backward: what is called in place of ``value.backward()``, as ``accelerator.backward``.
+
+        Example:
+            >>> import torch
+            >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+            >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+            >>> inverter = LandscapeInverter(LearnedLandscape(torch.nn.Linear(2, 2), torch.zeros(2)), squares)
+            >>> targets = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+            >>> optimizer = torch.optim.Adam(inverter.prepare(targets).parameters(), lr=1e-3)
+            >>> inverter.step(targets, optimizer=optimizer).learning_rate
+            0.001
         """
         began = time.monotonic()
-        mapping, seed = self.landscape.mapping, self._seed_of("round", len(self.history))
-        with self._guests(seed) as objective:
-            optimizer = self._ready(objective, refuse_nonfinite(targets))
-            guide = Guide(objective, mapping, self.landscape.features, self._collect_solver, self.generator, self.memory)
-            trajectory = self.replay.collect(targets, guide)  # θ frozen
-            values, skipped, rate = [], 0, 0.0
-            for _ in range(self.replay.updates_per_round):
-                points = self.replay.sample(guide)  # z frozen
-                judgement = self.theta_objective.judge(points, mapping, objective)
-                optimizer.zero_grad()
-                judgement.value.backward()
-                rate = self._set_learning_rate(optimizer, learning_rate_factor)
-                if _clipped(mapping):
-                    optimizer.step()
-                else:
-                    skipped += 1
-                self.replay.observe(points, judgement.evaluation, guide)
-                values.append(judgement.value.detach())
+        targets = refuse_nonfinite(targets)
+        with self._guests(self._seed_of("round", len(self.history))) as objective:
+            self._make_ready(objective, targets)
+            updater = Updater(
+                optimizer=self._made_optimizer() if optimizer is None else optimizer,
+                factor=learning_rate_factor if optimizer is None else None,
+                num_updates=self.num_updates,
+                backward=backward or torch.Tensor.backward,
+            )
+            landscape = self.landscape
+            guide = Guide(
+                objective, landscape.mapping, landscape.features, self._collect_solver, self.generator, self.memory
+            )
+            outcome = play(targets, guide, self.replay, self.theta_objective, updater)
         self.num_evaluations += objective.num_evaluations
+        self.num_updates = updater.num_updates
         record = RoundRecord(
             round=len(self.history),
             seconds=time.monotonic() - began,
             num_evaluations=objective.num_evaluations,
-            objective=float(torch.stack(values).mean()),
-            trajectory_loss=trajectory,
-            learning_rate=rate,
-            skipped_updates=skipped,
+            objective=outcome.objective,
+            trajectory_loss=outcome.trajectory_loss,
+            learning_rate=updater.learning_rate,
+            skipped_updates=updater.num_skipped,
         )
         self.history.append(record)
         return record
 
+    def prepare(self, targets: Batch) -> LearnedLandscape:
+        """Make θ and measure the scales of the problem, as the first round would; returns the landscape.
+
+        Args:
+            targets: a batch of them, which shows the sizes.
+        """
+        targets = refuse_nonfinite(targets)
+        with self._guests(self._seed_of("round", len(self.history))) as objective:
+            self._make_ready(objective, targets)
+        self.num_evaluations += objective.num_evaluations
+        return self.landscape
+
     def fit(
-        self, targets: Any, *, max_seconds: float | None = None, num_rounds: int | None = None, progress: bool = True
+        self,
+        targets: Any,
+        *,
+        max_seconds: float | None = None,
+        num_rounds: int | None = None,
+        schedule: Schedule | None = None,
+        validation: Validation | Batch | None = None,
+        checkpoint: Checkpoints | str | os.PathLike[str] | None = None,
+        callbacks: Sequence[Callback] = (),
+        log: Log | None = None,
+        progress: bool = True,
     ) -> Self:
         """Learn the landscape from targets alone; a loop over :meth:`step`.
-
-        With ``max_seconds`` the learning rate of θ is annealed to zero along a cosine over those seconds. With
-        ``num_rounds`` alone it is not, so that fits compose: k + m rounds are k rounds, save, load, and m more.
 
         Args:
             targets: a Tensor, a tuple or dict of Tensors, a ``Dataset``, a ``DataLoader``, or a re-iterable of batches.
             max_seconds: wall time after which no new round begins.
             num_rounds: rounds at most.
+            schedule: of θ's learning rate. None takes a :class:`~landscape_opt.fitting.Cosine` over ``max_seconds``; with
+                ``num_rounds`` alone a :class:`~landscape_opt.fitting.Constant`, so that fits compose: k + m rounds are
+                k rounds, save, load, and m more.
+            validation: held-out targets, or a :class:`~landscape_opt.fitting.Validation` of them, which also says at which
+                budgets, how often, and whether the best θ is kept.
+            checkpoint: a folder, or :class:`~landscape_opt.fitting.Checkpoints` of one: called again with the same
+                arguments, also in another process, the fit goes on from there, and ends as if never interrupted.
+            callbacks: told of every round, in order.
+            log: ``log(dict, step)``, called after every round.
             progress: whether to show a progress bar.
 
         Returns:
             The inverter itself.
 
         Raises:
-            ValueError: for targets that are empty, not finite (rows are named), or of another size than before.
+            ValueError: for targets that are empty, not finite (rows are named), or of another size than before; for a
+                checkpoint of another fit.
         """
         check_length_of_fit(max_seconds, num_rounds)
-        feed = TargetFeed(targets, self.batch_size, self.seed, self.num_batches)
-        began, done = time.monotonic(), 0
-        with progress_bar(progress, max_seconds, num_rounds) as show:
-            while num_rounds is None or done < num_rounds:
-                spent = 0.0 if max_seconds is None else (time.monotonic() - began) / max_seconds
-                if spent >= 1.0:
-                    break
-                record = self.step(feed.next(), learning_rate_factor=0.5 * (1.0 + math.cos(math.pi * spent)))
-                self.num_batches, done = feed.position, done + 1
-                show(record, spent)
+        if schedule is None:
+            schedule = Constant() if max_seconds is None else Cosine()
+        if validation is not None and not isinstance(validation, Validation):
+            validation = Validation(validation)
+        if checkpoint is not None and not isinstance(checkpoint, Checkpoints):
+            checkpoint = Checkpoints(checkpoint)
+        told: list[Callback | None] = [
+            DivergenceGuard(),
+            validation,
+            *callbacks,
+            None if log is None else Logging(log),
+            ProgressBar() if progress else None,
+            checkpoint,  # last, so that it writes what the others have seen
+        ]
+        loop = FitLoop(self, schedule, [one for one in told if one is not None], max_seconds, num_rounds)
+        if checkpoint is not None:
+            checkpoint.resume(self, loop, targets)
+        if not loop.is_over:
+            loop.run(TargetFeed(targets, self.batch_size, self.seed, self.num_batches))
         return self
 
     def invert(
@@ -318,6 +382,11 @@ class LandscapeInverter:
         with self._guests(self._seed_of("invert", 0), request.terms(self.landscape.layout)) as objective:
             return Inversion(self.landscape, objective, self.memory, self.z_optimizer, request).run(target)
 
+    def unfitted(self) -> Self:
+        """An inverter for the same F and loss that has learned nothing: its inversions are plain descent."""
+        landscape = LearnedLandscape(self.landscape.forward_model, self.landscape.layout.x_init, given=self.landscape.given)
+        return type(self)(landscape, self.loss_fn, seed=self.seed)
+
     def remember(self, x: X) -> None:
         """Add solutions of your own to the memory; costs one forward of F each.
 
@@ -363,7 +432,7 @@ class LandscapeInverter:
         self.replay.load_state_dict(state["replay"])
         self.memory.load_state_dict(state["memory"])
         self.generator.set_state(state["generator"])
-        self.history = [RoundRecord(**record) for record in state["history"]]
+        self.history = [round_record(record) for record in state["history"]]
         for name in _COUNTERS:
             setattr(self, name, state["counters"][name])
 
@@ -372,9 +441,13 @@ class LandscapeInverter:
 
         F, ``loss_fn``, ``given`` and optimizer factories are code and are not saved; a fingerprint of F is.
         """
+        files.save(path, self.saved())
+
+    def saved(self) -> dict[str, Any]:
+        """What :meth:`save` writes: the settings, and :meth:`state_dict`."""
         layout = self.landscape.layout
         settings = {
-            "x_init": layout.parts if layout.is_dict else layout.parts["x"],
+            "x_init": layout.x_init,
             "mapping": described(self.landscape.mapping),
             "replay": described(self.replay),
             "theta_objective": described(self.theta_objective),
@@ -383,9 +456,9 @@ class LandscapeInverter:
             "seed": self.seed,
             "has_given": self.landscape.given is not None,
             "has_z_optimizer": self.z_optimizer is not None,
-            "fingerprint": checkpoint.fingerprint(self.landscape.forward_model),
+            "fingerprint": files.fingerprint(self.landscape.forward_model),
         }
-        checkpoint.save(path, {"settings": settings, "state": self.state_dict()})
+        return {"settings": settings, "state": self.state_dict()}
 
     @classmethod
     def load(
@@ -419,12 +492,12 @@ class LandscapeInverter:
             CheckpointError: if it is not a landscape file, or was damaged.
             ValueError: if a part of the user's own is missing.
         """
-        saved = checkpoint.load(path)
+        saved = files.load(path)
         settings = saved["settings"]
         for name, wanted in (("given", given), ("z_optimizer", z_optimizer)):
             if settings[f"has_{name}"] and wanted is None:
                 raise ValueError(f"the file was saved with a {name} of your own; pass it to load({name}=...)")
-        checkpoint.warn_if_other(settings["fingerprint"], forward_model)
+        files.warn_if_other(settings["fingerprint"], forward_model)
         theta = made(settings["mapping"], mapping, "mapping")
         inverter = cls(
             LearnedLandscape(forward_model, settings["x_init"], theta, given),
@@ -459,13 +532,12 @@ class LandscapeInverter:
         converge = isinstance(self.theta_objective, DistanceToEnd) and mapping.reanchors
         return HandOver(mapping) if converge else LandscapeStep(mapping)
 
-    def _ready(self, objective: Objective, target: Batch) -> torch.optim.Optimizer:
-        """Before the first round: build θ, calibrate, and make θ's optimizer."""
+    def _make_ready(self, objective: Objective, target: Batch) -> None:
+        """Before the first round: build θ, and calibrate."""
         mapping = self.landscape.mapping
         self.landscape.build(objective.forward_model, target, self._seed_of("weights", 0))
         if not self.landscape.is_fitted:
             mapping.calibrate(calibrate(objective, self.landscape.layout, target, self.landscape.features(target)))
-        return self._made_optimizer()
 
     def _made_optimizer(self) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -474,20 +546,6 @@ class LandscapeInverter:
                 group.setdefault("initial_lr", group["lr"])
         return self.optimizer
 
-    def _set_learning_rate(self, optimizer: torch.optim.Optimizer, factor: float) -> float:
-        """Warm-up by the number of updates, then the factor of the round."""
-        self.num_updates += 1
-        factor *= min(1.0, self.num_updates / WARM_UP)
-        for group in optimizer.param_groups:
-            group["lr"] = factor * group["initial_lr"]
-        return float(optimizer.param_groups[0]["lr"])
-
     def _seed_of(self, what: str, number: int) -> int:
         """A seed of its own for every use, the same in every run."""
         return (self.seed * 1_000_003 + number * 7919 + sum(what.encode())) % 2**31
-
-
-def _clipped(mapping: nn.Module) -> bool:
-    """Clip θ's gradient; False where it is not finite, so that an update is skipped rather than θ lost."""
-    weights = [weight for weight in mapping.parameters() if weight.grad is not None]
-    return bool(nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM).isfinite())

@@ -30,6 +30,11 @@ class Layout:
         self.dim = sum(part.numel() for part in self.parts.values())
         self.row = torch.cat([part.detach().reshape(-1).to(self.dtype) for part in self.parts.values()]).clone()
 
+    @property
+    def x_init(self) -> X:
+        """The plain start as it was given."""
+        return self.parts if self.is_dict else self.parts["x"]
+
     @staticmethod
     def _checked(x_init: X) -> dict[str, Tensor]:
         parts = dict(x_init) if isinstance(x_init, Mapping) else {"x": x_init}

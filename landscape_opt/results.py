@@ -113,6 +113,37 @@ class InversionResult:
 
 
 @dataclass(frozen=True)
+class ValidationRecord:
+    """Held-out targets, inverted with the landscape as it was after a round, and by plain descent.
+
+    Attributes:
+        budgets: evaluations.
+        median: of the loss over rows, at every budget.
+        mean: likewise.
+        area: mean over budgets and rows of log₁₀(L / L₀), in decades: the lower, the better.
+        plain_median: of L-BFGS in X from x_init, at the same budgets.
+        plain_area: likewise.
+        is_best: whether no earlier round of the fit had a smaller area.
+        break_even: inversions after which the evaluations of the fit are saved, where both go on to the lowest median
+            that plain descent reaches; None where the landscape does not get there sooner.
+    """
+
+    budgets: tuple[int, ...]
+    median: tuple[float, ...]
+    mean: tuple[float, ...]
+    area: float
+    plain_median: tuple[float, ...]
+    plain_area: float
+    is_best: bool
+    break_even: float | None
+
+    @property
+    def pays(self) -> bool:
+        """Whether the landscape does better than plain descent over the budgets."""
+        return self.area < self.plain_area
+
+
+@dataclass(frozen=True)
 class RoundRecord:
     """What one round of fitting (collect, then update) did.
 
@@ -124,6 +155,7 @@ class RoundRecord:
         trajectory_loss: mean loss at the start and after 1, 2, … evaluations along the trajectories seen.
         learning_rate: of θ.
         skipped_updates: updates left out because their gradient was not finite.
+        validation: of the landscape after the round, where it was time for one.
     """
 
     round: int
@@ -133,3 +165,10 @@ class RoundRecord:
     trajectory_loss: tuple[float, ...]
     learning_rate: float
     skipped_updates: int = 0
+    validation: ValidationRecord | None = None
+
+
+def round_record(saved: dict[str, Any]) -> RoundRecord:
+    """The record that ``dataclasses.asdict`` took apart."""
+    checked = saved.get("validation")
+    return RoundRecord(**{**saved, "validation": None if checked is None else ValidationRecord(**checked)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,11 +9,12 @@ from functools import partial
 from itertools import pairwise
 
 import torch
+from tqdm import tqdm
 
 from .. import batches
+from ..fitting import Cosine
 from ..inverter import LandscapeInverter
 from ..problems.problem import Problem, TargetSet
-from ..progress import progress_bar
 from ..results import RoundRecord
 from ..targets import TargetFeed
 from .rivals import Curves
@@ -116,11 +116,9 @@ def fit_in_turns(problems: Sequence[Problem], num_rounds: int, progress: bool = 
     """
     fits = [Fit.of(problem) for problem in problems]
     feeds = [TargetFeed(fit.problem.train, fit.inverter.batch_size, fit.inverter.seed) for fit in fits]
-    with progress_bar(progress, None, num_rounds) as show:
-        for number in range(num_rounds):
-            factor = 0.5 * (1.0 + math.cos(math.pi * number / num_rounds))
-            records = [fit.round(feed, factor) for fit, feed in zip(fits, feeds, strict=True)]
-            show(records[-1], number / num_rounds)
+    for number in tqdm(range(num_rounds), desc="fit", unit="round", disable=not progress):
+        for fit, feed in zip(fits, feeds, strict=True):
+            fit.round(feed, Cosine().factor(number / num_rounds))
     return fits
 
 

@@ -1,0 +1,99 @@
+"""What is told of a fit while it runs, and may end it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from torch import Tensor
+
+from ..results import RoundRecord
+
+if TYPE_CHECKING:
+    from ..inverter import LandscapeInverter
+    from .loop import FitLoop
+
+Log: TypeAlias = Callable[[Mapping[str, float], int], Any]
+
+
+class Callback:
+    """Told of the begin, of every round and of the end of a fit.
+
+    All is given by keyword: a subclass names what it needs, and takes the rest, also what later versions add, as
+    ``**context``. ``fit`` is the :class:`~landscape_opt.fitting.FitLoop` that runs, with ``share``, ``seconds``,
+    ``num_rounds_done`` and ``rate_scale``.
+
+    A callback whose choices depend on what it has seen gives that in :meth:`state_dict`, or a resumed fit would go
+    another way than one that was never interrupted.
+
+    Example:
+        >>> import torch
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> class Enough(Callback):
+        ...     def on_round_end(self, record, **context):
+        ...         return record.round == 2
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> inverter = LandscapeInverter(LearnedLandscape(torch.nn.Linear(2, 2), torch.zeros(2)), squares)
+        >>> len(inverter.fit(torch.randn(64, 2), num_rounds=9, callbacks=[Enough()], progress=False).history)
+        3
+    """
+
+    def on_fit_begin(self, *, inverter: LandscapeInverter, fit: FitLoop) -> None:
+        """Before the first round."""
+
+    def on_round_end(self, *, inverter: LandscapeInverter, record: RoundRecord, fit: FitLoop) -> bool | None:
+        """After a round; True ends the fit."""
+        return None
+
+    def on_fit_end(self, *, inverter: LandscapeInverter, fit: FitLoop) -> None:
+        """After the last round; not where an error ended the fit."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What later calls depend on: Tensors, numbers, text, lists and dicts."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` gave."""
+
+
+class Logging(Callback):
+    """Calls ``log(dict, step)`` after every round, as ``wandb.log``, ``fabric.log_dict`` and ``accelerator.log`` take it.
+
+    Args:
+        log: takes names with numbers, and the round.
+    """
+
+    def __init__(self, log: Log) -> None:
+        if not callable(log):
+            raise TypeError(f"log must be a function log(dict, step), got {type(log).__name__}")
+        self.log = log
+
+    def on_round_end(self, *, inverter: LandscapeInverter, record: RoundRecord, **context: Any) -> None:
+        """Log the figures of the round."""
+        self.log(figures(inverter, record), record.round)
+
+
+def weights_of(inverter: LandscapeInverter) -> dict[str, Tensor]:
+    """A copy of θ's weights and scales."""
+    return {name: value.detach().clone() for name, value in inverter.landscape.mapping.state_dict().items()}
+
+
+def figures(inverter: LandscapeInverter, record: RoundRecord) -> dict[str, float]:
+    """The numbers of a round, by name."""
+    found = {
+        "fit/objective": record.objective,
+        "fit/learning_rate": record.learning_rate,
+        "fit/seconds": record.seconds,
+        "fit/evaluations": float(inverter.num_evaluations),
+        "fit/skipped_updates": float(record.skipped_updates),
+    }
+    for age, loss in enumerate(record.trajectory_loss):
+        if loss == loss:  # no row of that age was seen
+            found[f"fit/loss_after_{age}"] = loss
+    if (checked := record.validation) is not None:
+        found["validation/area"] = checked.area
+        for budget, median in zip(checked.budgets, checked.median, strict=True):
+            found[f"validation/median_at_{budget}"] = median
+        if checked.break_even is not None:
+            found["validation/break_even"] = checked.break_even
+    return found

@@ -1,0 +1,37 @@
+"""The progress bar of a fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..results import RoundRecord
+from .callbacks import Callback
+from .loop import FitLoop
+
+
+class ProgressBar(Callback):
+    """A tqdm bar by the seconds of the fit, or by its rounds."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+
+    def on_fit_begin(self, *, fit: FitLoop, **context: Any) -> None:
+        """Open the bar, at where a resumed fit stands."""
+        from tqdm import tqdm  # here, because it costs a tenth of a second to import
+
+        by_seconds = fit.max_seconds is not None
+        total = round(fit.max_seconds) if fit.max_seconds is not None else fit.num_rounds
+        self.bar = tqdm(total=total, initial=self._done(fit), desc="fit", unit="s" if by_seconds else "round")
+
+    def on_round_end(self, *, record: RoundRecord, fit: FitLoop, **context: Any) -> None:
+        """Move it on."""
+        self.bar.set_postfix_str(f"round {record.round}, objective {record.objective:.4g}", refresh=False)
+        self.bar.update(self._done(fit) - self.bar.n)
+
+    def on_fit_end(self, **context: Any) -> None:
+        """Close it."""
+        self.bar.close()
+
+    @staticmethod
+    def _done(fit: FitLoop) -> int:
+        return fit.num_rounds_done if fit.max_seconds is None else int(min(fit.seconds, fit.max_seconds))
