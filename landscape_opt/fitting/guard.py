@@ -81,7 +81,7 @@ class DivergenceGuard(Callback):
         self.num_idle = self.num_idle + 1 if idle else 0
         risen = self.num_seen >= self.every and record.objective > self.factor * self.mean
         self.num_bad = self.num_bad + 1 if risen else 0
-        gone = not (math.isfinite(record.objective) and _is_finite(inverter)) and not idle
+        gone = not _is_finite(inverter) or not (idle or math.isfinite(record.objective))
         if gone or self.num_bad >= 2 or self.num_idle >= 3:
             return self._go_back(inverter, fit)
         if not (risen or idle):

@@ -111,8 +111,7 @@ class Checkpoints(Callback):
 
     def on_round_end(self, *, inverter: LandscapeInverter, fit: FitLoop, **context: Any) -> None:
         """Write, where it is time."""
-        checked = inverter.history[-1].validation
-        if checked is not None and checked.is_best:
+        if _is_best(inverter):
             self._attempt(inverter, None)
         by_rounds = self.every_rounds is not None and fit.num_rounds_done - self.written_round >= self.every_rounds
         if by_rounds or time.monotonic() - self.written_at >= self.every_seconds:
@@ -120,6 +119,8 @@ class Checkpoints(Callback):
 
     def on_fit_end(self, *, inverter: LandscapeInverter, fit: FitLoop, **context: Any) -> None:
         """Write what came of it; here a failure is an error."""
+        if _is_best(inverter):
+            self._write(inverter, None)
         self._write(inverter, fit)
 
     def _attempt(self, inverter: LandscapeInverter, fit: FitLoop | None) -> None:
@@ -138,6 +139,11 @@ class Checkpoints(Callback):
         parts = {"fit": {"manifest": self.manifest, "state": fit.state_dict()}}
         checkpoint.save(self.folder / LAST, {**inverter.saved(), **parts})
         self.written_at, self.written_round = time.monotonic(), fit.num_rounds_done
+
+
+def _is_best(inverter: LandscapeInverter) -> bool:
+    checked = inverter.history[-1].validation if inverter.history else None
+    return checked is not None and checked.is_best
 
 
 def _manifest(inverter: LandscapeInverter, fit: FitLoop, targets: Any) -> Manifest:
