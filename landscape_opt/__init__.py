@@ -16,7 +16,7 @@ from .landscape import LearnedLandscape
 from .least_squares import LeastSquares
 from .memory import Memory
 from .optimizer import LandscapeOptimizer
-from .results import InversionHistory, InversionResult, RoundRecord, Status
+from .results import InversionHistory, InversionResult, RoundRecord, Status, ValidationRecord
 from .stages import Stage
 from .terms import PerTarget
 
@@ -34,5 +34,6 @@ __all__ = [
     "RoundRecord",
     "Stage",
     "Status",
+    "ValidationRecord",
 ]
 __version__ = "0.1.0"

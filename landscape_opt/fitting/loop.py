@@ -50,7 +50,7 @@ class FitLoop:
 
     @property
     def share(self) -> float:
-        """How much of the fit is over, of 1: by the clock where there is one."""
+        """Share of the fit that is over, by the clock where there is one."""
         if self.max_seconds is not None:
             return self.seconds / self.max_seconds
         return self.num_rounds_done / self.num_rounds if self.num_rounds else 1.0
