@@ -74,6 +74,18 @@ class Scattered(Starts):
 
     Args:
         spread: standard deviation, in units of what a first step does to an element of x.
+
+    Raises:
+        ValueError: if ``spread`` is not positive.
+
+    Example:
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> inverter = LandscapeInverter(LearnedLandscape(torch.square, torch.full((1,), 0.5)), squares)
+        >>> asked = {"num_hypotheses": 8, "starts": Scattered(spread=2.0), "allow_unfitted": True}
+        >>> found = inverter.invert(torch.tensor([[4.0]]), 40, **asked).hypotheses
+        >>> sorted({round(float(x)) for x in found.x[0]})
+        [-2, 2]
     """
 
     def __init__(self, spread: float = SPREAD) -> None:
@@ -89,7 +101,17 @@ class Scattered(Starts):
 
 
 class Remembered(Starts):
-    """The own start, then the most different of the best points of the memory, then draws around the own start."""
+    """The own start, then the most different of the best points of the memory, then draws around the own start.
+
+    Example:
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> inverter = LandscapeInverter(LearnedLandscape(torch.square, torch.full((1,), 0.5)), squares)
+        >>> asked = {"num_hypotheses": 3, "starts": Remembered(), "allow_unfitted": True}
+        >>> found = inverter.invert(torch.tensor([[4.0]]), 40, **asked).hypotheses
+        >>> found.x.shape, bool(found.loss[0, 0] < 1e-6)
+        (torch.Size([1, 3, 1]), True)
+    """
 
     def draw(self, own: Tensor, count: int, place: Place) -> Tensor:
         """As many of each as there are."""
@@ -106,6 +128,15 @@ class LatinHypercube(Starts):
     Args:
         lower: corner of the box: a number, a Tensor, or in the format of ``x_init``.
         upper: the opposite corner.
+
+    Example:
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> inverter = LandscapeInverter(LearnedLandscape(torch.square, torch.full((1,), 0.5)), squares)
+        >>> asked = {"num_hypotheses": 4, "starts": LatinHypercube(-3.0, 3.0), "allow_unfitted": True}
+        >>> found = inverter.invert(torch.tensor([[4.0]]), 40, **asked).hypotheses
+        >>> sorted({round(float(x)) for x in found.x[0]})
+        [-2, 2]
     """
 
     def __init__(self, lower: X | float, upper: X | float) -> None:
@@ -127,6 +158,15 @@ class Given(Starts):
 
     Args:
         x: (B, K, …), in the format of ``x_init``.
+
+    Example:
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> inverter = LandscapeInverter(LearnedLandscape(torch.square, torch.full((1,), 0.5)), squares)
+        >>> asked = {"num_hypotheses": 2, "starts": Given(torch.tensor([[[-1.0], [1.0]]])), "allow_unfitted": True}
+        >>> found = inverter.invert(torch.tensor([[4.0]]), 40, **asked).hypotheses
+        >>> sorted({round(float(x)) for x in found.x[0]})
+        [-2, 2]
     """
 
     def __init__(self, x: Any) -> None:
@@ -143,7 +183,16 @@ class Given(Starts):
 
 
 def distinct(x: Tensor, scale: float) -> Tensor:
-    """How many of the answers (B, K, d), the best first, differ from all better ones, (B,)."""
+    """How many of the answers differ from all better ones, (B,).
+
+    Args:
+        x: the answers, the best first, (B, K, d).
+        scale: what a first step does to an element of x.
+
+    Example:
+        >>> distinct(torch.tensor([[[1.0], [1.0], [-1.0]]]), scale=1.0)
+        tensor([2])
+    """
     apart = _apart(x)
     size = torch.maximum(x.norm(dim=2), x.new_tensor(scale * x.shape[2] ** 0.5))
     same = apart < SAME * size[:, :, None]
@@ -152,7 +201,15 @@ def distinct(x: Tensor, scale: float) -> Tensor:
 
 
 def diversity(x: Tensor) -> Tensor:
-    """Mean distance between two of the answers (B, K, d), (B,); zero for a single one."""
+    """Mean distance between two of the answers, (B,); zero for a single one.
+
+    Args:
+        x: the answers, (B, K, d).
+
+    Example:
+        >>> diversity(torch.tensor([[[0.0], [3.0]]]))
+        tensor([3.])
+    """
     count = x.shape[1]
     return _apart(x).sum((1, 2)) / max(1, count * (count - 1))
 

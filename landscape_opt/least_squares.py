@@ -14,6 +14,9 @@ class LeastSquares:
     Args:
         residual_fn: (prediction, target) → r, (B, …).
 
+    Raises:
+        TypeError: if ``residual_fn`` is not callable.
+
     Example:
         >>> import torch
         >>> loss_fn = LeastSquares(lambda prediction, target: prediction - target)

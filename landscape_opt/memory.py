@@ -44,6 +44,9 @@ class Memory:
         capacity: points; 0 switches the memory off.
         max_bytes: of points and predictions together.
 
+    Raises:
+        ValueError: if one of them is negative.
+
     Example:
         >>> memory = Memory(capacity=100)
         >>> memory.add(torch.tensor([[0.0], [2.0]]), torch.tensor([[0.0], [4.0]]))

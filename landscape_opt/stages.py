@@ -23,6 +23,9 @@ class Stage:
         observed: as in ``invert``, for this stage: weights of the target's elements; None takes all alike.
         extra_terms: as in ``invert``, for this stage.
 
+    Raises:
+        ValueError: if ``num_evaluations`` is below 1.
+
     Example:
         >>> import torch
         >>> Stage(10, observed=torch.ones(4, 3)).num_evaluations

@@ -69,7 +69,17 @@ class _FromLoss(ThetaObjective):
 
 
 class LossAtPoint(_FromLoss):
-    """mean L(F(θ(z)), y) / L₀: the published update. The constant L₀, once known, only sets the unit."""
+    """mean L(F(θ(z)), y) / L₀: the published update. The constant L₀, once known, only sets the unit.
+
+    Example:
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> settings = {"theta_objective": LossAtPoint(), "batch_size": 16}
+        >>> inverter = LandscapeInverter(LearnedLandscape(torch.sinh, torch.zeros(2)), squares, **settings)
+        >>> y = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+        >>> inverter.fit(y, num_rounds=2, progress=False).history[-1].objective > 0
+        True
+    """
 
     def values(self, loss: Tensor, points: Points, mapping: Mapping) -> Tensor:
         """L / L₀."""
@@ -90,6 +100,18 @@ class LossRatio(_FromLoss):
     Args:
         share: of the ratio to the last evaluation's loss.
         proximity: the weight of the squared distance, 1 as above; 0 for the losses alone.
+
+    Raises:
+        ValueError: if ``share`` is not in [0, 1], or ``proximity`` negative or not finite.
+
+    Example:
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> settings = {"theta_objective": LossRatio(proximity=0.0), "batch_size": 16}
+        >>> inverter = LandscapeInverter(LearnedLandscape(torch.sinh, torch.zeros(2)), squares, **settings)
+        >>> y = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+        >>> inverter.fit(y, num_rounds=2, progress=False).history[-1].objective > 0
+        True
     """
 
     def __init__(self, share: float = 0.7, proximity: float = PROXIMITY) -> None:
@@ -120,6 +142,16 @@ class DistanceToEnd(ThetaObjective):
     The published words taken literally; spends no evaluation of F. Needs points whose end is known, so a replay that
     collects whole trajectories first (:class:`~landscape_opt.replay.Alternating`). Before the first evaluation, and for
     mappings that keep one chart, the distance is taken in units of the move r instead.
+
+    Example:
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> from landscape_opt.replay import Alternating
+        >>> settings = {"theta_objective": DistanceToEnd(), "replay": Alternating(num_steps=5), "batch_size": 16}
+        >>> inverter = LandscapeInverter(LearnedLandscape(torch.sinh, torch.zeros(2)), squares, **settings)
+        >>> y = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+        >>> inverter.fit(y, num_rounds=2, progress=False).history[-1].objective > 0
+        True
     """
 
     def judge(self, points: Points, mapping: Mapping, objective: Objective) -> Judgement:

@@ -62,6 +62,16 @@ class AnchoredMapping(Mapping):
     Args:
         width: of the hidden layers; None follows the sizes of x and y and the cost of F.
         rank: of U Vᵀ; None takes at most 16 and less for large d.
+
+    Example:
+        >>> import torch
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> landscape = LearnedLandscape(torch.sinh, torch.zeros(2), mapping=AnchoredMapping(width=16))
+        >>> y = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+        >>> landscape = LandscapeInverter(landscape, squares).prepare(y)
+        >>> torch.equal(landscape.x(torch.zeros(4, 2), y[:4]), torch.zeros(4, 2))  # θ(0) = x_init before any update
+        True
     """
 
     reanchors = True

@@ -18,6 +18,16 @@ class ConditionedMapping(Mapping):
 
     Args:
         widths: of the hidden layers.
+
+    Example:
+        >>> import torch
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> landscape = LearnedLandscape(torch.sinh, torch.zeros(2), mapping=ConditionedMapping(widths=(16, 16)))
+        >>> y = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+        >>> landscape = LandscapeInverter(landscape, squares).prepare(y)
+        >>> torch.equal(landscape.x(torch.zeros(4, 2), y[:4]), torch.zeros(4, 2))  # an encoder that knows nothing yet
+        True
     """
 
     def __init__(self, widths: tuple[int, ...] = (256, 256)) -> None:

@@ -178,6 +178,12 @@ class LocalMapping:
     Args:
         mapping: θ.
         context: what it is told.
+
+    Example:
+        >>> from landscape_opt import LearnedLandscape
+        >>> local = LocalMapping(LearnedLandscape(torch.sinh, torch.ones(2)).plain(), Context())
+        >>> local(torch.zeros(1, 2)), local.pull_back(torch.zeros(1, 2), grad_x=torch.full((1, 2), 3.0))
+        (tensor([[1., 1.]]), tensor([[3., 3.]]))
     """
 
     def __init__(self, mapping: Mapping, context: Context) -> None:
@@ -194,7 +200,14 @@ class LocalMapping:
 
 
 class PlainMapping(Mapping):
-    """θ(z) = x_k + z: no learning. Descent in Z is descent in X, from wherever the last evaluation was."""
+    """θ(z) = x_k + z: no learning. Descent in Z is descent in X, from wherever the last evaluation was.
+
+    Example:
+        >>> mapping = PlainMapping()
+        >>> mapping.build(MappingSpec(torch.ones(2), num_target_features=0, num_prediction_features=0))
+        >>> mapping(torch.tensor([[0.5, -0.5]]), Context())
+        tensor([[1.5000, 0.5000]])
+    """
 
     reanchors = True
 

@@ -23,6 +23,16 @@ class ResidualMapping(Mapping):
         widths: of the hidden layers.
         scale: a fixed s; None takes it from the calibration.
         linear: whether W is learned or stays the identity.
+
+    Example:
+        >>> import torch
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> landscape = LearnedLandscape(torch.sinh, torch.zeros(2), mapping=ResidualMapping(widths=(16, 16)))
+        >>> y = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+        >>> landscape = LandscapeInverter(landscape, squares).prepare(y)
+        >>> torch.equal(landscape.x(torch.zeros(4, 2)), torch.zeros(4, 2))  # θ(0) = x_init before any update
+        True
     """
 
     def __init__(self, widths: tuple[int, ...] = (256, 256), scale: float | None = None, linear: bool = True) -> None:

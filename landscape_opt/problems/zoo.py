@@ -125,6 +125,11 @@ def classic(name: str, num_starts: int = 16, seed: int = 0, dtype: torch.dtype =
 def zoo(num_starts: int = 16, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Classic, ...]:
     """Make all classic problems; see :func:`classic`.
 
+    Args:
+        num_starts: of each, the rows of a batch.
+        seed: of the starts.
+        dtype: of everything.
+
     Example:
         >>> len(zoo(num_starts=2)) >= 12
         True

@@ -26,6 +26,9 @@ class Backtracking(Solver):
     Args:
         first_step: length of the first step in x, whatever the unit of the loss (law 2).
 
+    Raises:
+        ValueError: if ``first_step`` is not positive and finite.
+
     Example:
         >>> import torch
         >>> from landscape_opt.descent import Limits, descend

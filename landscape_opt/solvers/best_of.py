@@ -14,6 +14,20 @@ class BestOf(Solver):
     Args:
         points: (B, K, d), in the order in which they are tried; a run begins at the first.
         then: what moves the rows afterwards.
+
+    Example:
+        >>> import torch
+        >>> from landscape_opt.descent import Limits, descend
+        >>> from landscape_opt.layout import Layout
+        >>> from landscape_opt.objective import Objective
+        >>> from landscape_opt.solvers import LBFGS
+        >>> objective = Objective(
+        ...     torch.square, lambda prediction, y: (prediction - y).square().sum(1), Layout(torch.ones(1))
+        ... )
+        >>> points = torch.tensor([[[0.1], [-1.5]]])  # two for the one row
+        >>> descent = descend(objective, BestOf(points, LBFGS()), Start(points[:, 0]), torch.tensor([[4.0]]), Limits(30))
+        >>> round(float(descent.x), 3)
+        -2.0
     """
 
     def __init__(self, points: Tensor, then: Solver) -> None:

@@ -33,6 +33,23 @@ class HandOver(Solver):
         second: what moves x afterwards; None takes L-BFGS with the learned metric.
         min_gain: the share of its best loss that a step in the learned space may leave of a row's loss at most; None
             takes a half for the landscape step, and infinity, that is all ``num_steps`` steps, for another ``first``.
+
+    Raises:
+        ValueError: if ``num_steps`` is negative, or ``min_gain`` not positive.
+
+    Example:
+        >>> import torch
+        >>> from landscape_opt import LearnedLandscape
+        >>> from landscape_opt.descent import Limits, descend
+        >>> from landscape_opt.layout import Layout
+        >>> from landscape_opt.objective import Objective
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> objective = Objective(torch.sinh, squares, Layout(torch.zeros(2)))
+        >>> start, target = Start(torch.zeros(1, 2)), torch.tensor([[3.0, -4.0]])
+        >>> solver = HandOver(LearnedLandscape(torch.sinh, torch.zeros(2)).plain(), num_steps=2)
+        >>> descent = descend(objective, solver, start, target, Limits(40))
+        >>> bool(descent.loss < 1e-6), bool(descent.history.in_x[-1])  # the last points were those of L-BFGS
+        (True, True)
     """
 
     def __init__(

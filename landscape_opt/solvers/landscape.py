@@ -21,6 +21,20 @@ class LandscapeStep(Solver):
 
     Args:
         mapping: θ.
+
+    Example:
+        >>> import torch
+        >>> from landscape_opt import LearnedLandscape
+        >>> from landscape_opt.descent import Limits, descend
+        >>> from landscape_opt.layout import Layout
+        >>> from landscape_opt.objective import Objective
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> objective = Objective(torch.sinh, squares, Layout(torch.zeros(2)))
+        >>> start, target = Start(torch.zeros(1, 2)), torch.tensor([[3.0, -4.0]])
+        >>> solver = LandscapeStep(LearnedLandscape(torch.sinh, torch.zeros(2)).plain())
+        >>> descent = descend(objective, solver, start, target, Limits(20))
+        >>> bool(descent.loss < descent.history.loss[0])  # never worse than the start
+        True
     """
 
     def __init__(self, mapping: Mapping) -> None:

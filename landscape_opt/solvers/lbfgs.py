@@ -28,6 +28,19 @@ class LBFGS(Solver):
             length one, whatever the units of the loss (law 2).
         metric: initial inverse Hessian v ↦ H v that replaces it: what a learned landscape hands over.
         pairs: evaluations seen before the start, in order; their differences fill the memory.
+
+    Raises:
+        ValueError: if ``memory`` is below 1, or ``first_step`` not positive.
+
+    Example:
+        >>> import torch
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> inverter = LandscapeInverter(LearnedLandscape(torch.sinh, torch.zeros(2)), squares)
+        >>> target = torch.tensor([[3.0, -4.0]])
+        >>> result = inverter.invert(target, 30, solver=LBFGS(memory=5), allow_unfitted=True)
+        >>> bool(result.loss < 1e-6)
+        True
     """
 
     def __init__(

@@ -24,6 +24,18 @@ class LevenbergMarquardt(Solver):
 
     Args:
         damping: λ at the start.
+
+    Raises:
+        ValueError: if ``damping`` is not positive.
+
+    Example:
+        >>> import torch
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape, LeastSquares
+        >>> inverter = LandscapeInverter(LearnedLandscape(torch.sinh, torch.zeros(2)), LeastSquares(torch.sub))
+        >>> target = torch.tensor([[3.0, -4.0]])
+        >>> result = inverter.invert(target, 60, solver=LevenbergMarquardt(), allow_unfitted=True)
+        >>> bool(result.loss < 1e-6)
+        True
     """
 
     def __init__(self, damping: float = 1e-3) -> None:

@@ -30,6 +30,23 @@ class Restarts(Solver):
         first: from the start.
         again: from a candidate, without the target's features: the landscape has judged them already.
         look_up: gives the candidates.
+
+    Example:
+        >>> import torch
+        >>> from landscape_opt import Memory
+        >>> from landscape_opt.descent import Limits, descend
+        >>> from landscape_opt.layout import Layout
+        >>> from landscape_opt.look_up import UnrankedPoints
+        >>> from landscape_opt.objective import Objective
+        >>> from landscape_opt.solvers import LBFGS
+        >>> two_minima = lambda x: (x.square() - 1.0).square() + 0.3 * (x + 1.1)
+        >>> objective = Objective(two_minima, lambda prediction, y: prediction[:, 0], Layout(torch.ones(1)))
+        >>> memory = Memory()
+        >>> memory.add(torch.tensor([[-0.8]]), two_minima(torch.tensor([[-0.8]])))
+        >>> solver = Restarts(LBFGS(), LBFGS(), UnrankedPoints(memory, level=1.0))
+        >>> descent = descend(objective, solver, Start(torch.ones(1, 1)), torch.zeros(1, 1), Limits(60))
+        >>> bool(descent.x < 0.0)  # the higher minimum, at which it began, has been left
+        True
     """
 
     def __init__(self, first: Solver, again: Solver, look_up: LookUp) -> None:

@@ -36,6 +36,21 @@ class TorchOptim(Solver):
     Raises:
         ValueError: if the optimizer couples rows (torch.optim.LBFGS, Muon, Adafactor), so that the answer for one
             target would depend on the others.
+
+    Example:
+        >>> from functools import partial
+        >>> import torch
+        >>> from landscape_opt import LearnedLandscape
+        >>> from landscape_opt.descent import Limits, descend
+        >>> from landscape_opt.layout import Layout
+        >>> from landscape_opt.objective import Objective
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> objective = Objective(torch.sinh, squares, Layout(torch.zeros(2)))
+        >>> start, target = Start(torch.zeros(1, 2)), torch.tensor([[3.0, -4.0]])
+        >>> plain = LearnedLandscape(torch.sinh, torch.zeros(2)).plain()
+        >>> descent = descend(objective, TorchOptim(plain, partial(torch.optim.Adam, lr=0.1)), start, target, Limits(100))
+        >>> bool(descent.loss < 0.1)
+        True
     """
 
     def __init__(self, mapping: Mapping, factory: OptimizerFactory) -> None:

@@ -22,6 +22,19 @@ class Tournament(Solver):
     Args:
         solver: of every row.
         num_hypotheses: K.
+
+    Example:
+        >>> import torch
+        >>> from landscape_opt.descent import Limits, descend
+        >>> from landscape_opt.layout import Layout
+        >>> from landscape_opt.objective import Objective
+        >>> from landscape_opt.solvers import Backtracking
+        >>> objective = Objective(torch.sinh, lambda prediction, y: (prediction - y).square().sum(1), Layout(torch.zeros(1)))
+        >>> start = Start(torch.tensor([[0.0], [9.0]]))  # two rows for one target
+        >>> solver = Tournament(Backtracking(first_step=0.1), num_hypotheses=2)
+        >>> descent = descend(objective, solver, start, torch.ones(2, 1), Limits(20))
+        >>> Status(int(descent.status[1])).name
+        'LEFT_BEHIND'
     """
 
     def __init__(self, solver: Solver, num_hypotheses: int) -> None:

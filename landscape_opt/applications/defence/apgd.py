@@ -29,6 +29,9 @@ class APGD(Attack):
         goes_on: Whether rows that are fooled are attacked further, as in :class:`PGD`.
         name: As in a table.
 
+    Raises:
+        ValueError: if a number is below 1.
+
     Example:
         >>> from landscape_opt.applications.defence import LInf, Undefended
         >>> victim, images = Undefended(torch.nn.Flatten()), torch.tensor([[[0.5, 0.4]]])
@@ -132,6 +135,11 @@ def auto_attack_like(ball: Ball, num_steps: int = 30, *, num_starts: int = 1, go
         num_steps: Of every attack from every start.
         num_starts: Of every attack; the last takes one more.
         goes_on: As in :class:`PGD`.
+
+    Example:
+        >>> from landscape_opt.applications.defence import LInf
+        >>> [attack.name for attack in auto_attack_like(LInf(0.1)).attacks]
+        ['APGD', 'APGD', 'APGD', 'PGD']
     """
     attacks: list[Attack] = [
         APGD(ball, num_steps, loss=loss, num_starts=num_starts, goes_on=goes_on)

@@ -15,12 +15,25 @@ from .victims import Loss, Victim
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """``-log p(label)``, ``(B,)``."""
+    """``-log p(label)``, ``(B,)``.
+
+    Args:
+        logits: (B, K).
+        labels: (B,) of integers.
+
+    Example:
+        >>> cross_entropy(torch.zeros(1, 2), torch.tensor([0]))
+        tensor([0.6931])
+    """
     return mean_cross_entropy(logits, labels, reduction="none")
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     """The best wrong logit less the right one, ``(B,)``: positive when fooled (Carlini and Wagner, 2017).
+
+    Args:
+        logits: (B, K).
+        labels: (B,) of integers.
 
     Example:
         >>> margin(torch.tensor([[1.0, 3.0, 0.0]]), torch.tensor([0]))
@@ -36,6 +49,15 @@ def logits_ratio(logits: Tensor, labels: Tensor) -> Tensor:
 
     The DLR loss of Croce and Hein, "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse
     Parameter-free Attacks" (ICML 2020). Needs three classes.
+
+    Args:
+        logits: (B, K).
+        labels: (B,) of integers.
+
+    Example:
+        >>> logits = torch.tensor([[1.0, 3.0, 0.0]])
+        >>> torch.equal(logits_ratio(10.0 * logits, torch.tensor([0])), logits_ratio(logits, torch.tensor([0])))
+        True
     """
     ordered = logits.sort(dim=1, descending=True).values
     return margin(logits, labels) / (ordered[:, 0] - ordered[:, 2]).clamp_min(1e-12)
@@ -76,6 +98,9 @@ class PGD(Attack):
         goes_on: Whether rows that are fooled are attacked further, for the highest loss. An attack that will meet a defence
             that it has not seen should; one that sees the defence is done.
         name: As in a table.
+
+    Raises:
+        ValueError: if a number is below 1.
 
     Example:
         >>> from landscape_opt.applications.defence import LInf, Undefended
@@ -121,6 +146,12 @@ class FGSM(Attack):
     Args:
         ball: How far it may go.
         loss: What is ascended.
+
+    Example:
+        >>> from landscape_opt.applications.defence import LInf, Undefended
+        >>> victim, images = Undefended(torch.nn.Flatten()), torch.tensor([[[0.5, 0.4]]])
+        >>> FGSM(LInf(0.1))(victim, images, torch.tensor([0]), torch.Generator().manual_seed(0))
+        tensor([[[0.4000, 0.5000]]])
     """
 
     name = "FGSM"
@@ -143,6 +174,15 @@ class RandomSearch(Attack):
     Args:
         ball: How far it may go.
         num_steps: Squares tried.
+
+    Example:
+        >>> from landscape_opt.applications.defence import LInf, Undefended
+        >>> victim, images = Undefended(torch.nn.Flatten()), torch.tensor([[[0.5, 0.4]]])
+        >>> attacked = RandomSearch(LInf(0.1), num_steps=20)(
+        ...     victim, images, torch.tensor([0]), torch.Generator().manual_seed(0)
+        ... )
+        >>> bool(((attacked - images).abs() <= 0.1 + 1e-6).all())
+        True
     """
 
     name = "random search"
@@ -184,6 +224,15 @@ class WorstOf(Attack):
     Args:
         attacks: In order; they share a ball.
         name: As in a table.
+
+    Raises:
+        ValueError: if there are none.
+
+    Example:
+        >>> from landscape_opt.applications.defence import LInf, Undefended
+        >>> victim, images = Undefended(torch.nn.Flatten()), torch.tensor([[[0.5, 0.4]]])
+        >>> WorstOf([FGSM(LInf(0.1)), PGD(LInf(0.1))])(victim, images, torch.tensor([0]), torch.Generator().manual_seed(0))
+        tensor([[[0.4000, 0.5000]]])
     """
 
     def __init__(self, attacks: Sequence[Attack], name: str = "ensemble") -> None:

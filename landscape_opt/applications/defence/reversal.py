@@ -47,6 +47,10 @@ class Reversal(nn.Module):
         noise: Standard deviation of noise that every call adds to the images first: a defence with randomness.
         seed: Of the noise.
 
+    Raises:
+        TypeError: for an inverter of another forward model.
+        ValueError: if ``num_steps`` or ``noise`` is negative.
+
     Example:
         >>> from landscape_opt.applications.defence import Supervision
         >>> images = torch.rand(6, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -160,6 +160,17 @@ def evaluate(
     Raises:
         ValueError: if no attacker goes through this very defence, or, where it is random, none of those takes the mean
             over its randomness.
+
+    Example:
+        >>> from torch import nn
+        >>> from landscape_opt.applications.defence import Labelled, LInf, Reversal, Supervision, adaptive_threats
+        >>> images = torch.rand(4, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> supervision = Supervision.contrastive(nn.Flatten(), negatives=images)
+        >>> reversal = Reversal(nn.Flatten(), supervision.inverter(), num_steps=1)
+        >>> data = Labelled(images, images.flatten(1).argmax(1))
+        >>> robustness = evaluate(reversal, data, adaptive=adaptive_threats(reversal, LInf(0.05))[:1])
+        >>> robustness.clean_accuracy >= robustness.robust_accuracy
+        True
     """
     through = [threat.victim for threat in adaptive if threat.victim.through is reversal]
     if not through:

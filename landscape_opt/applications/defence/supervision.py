@@ -35,6 +35,9 @@ class FixedViews(nn.Module):
         views: One of each; the encoder should have been trained to ignore as much.
         noise: Standard deviation of what is added, drawn once and for all.
 
+    Raises:
+        ValueError: for fewer than two views.
+
     Example:
         >>> FixedViews(8, 12)(torch.zeros(5, 3, 8, 12)).shape
         torch.Size([5, 4, 3, 8, 12])
@@ -68,6 +71,9 @@ class CorrectedViews(nn.Module):
         views: Maps images ``(B, …)`` to views ``(B, V, …)``.
         radius: Of the correction, in units of a pixel.
 
+    Raises:
+        ValueError: if ``radius`` is not positive.
+
     Example:
         >>> F = CorrectedViews(nn.Flatten(), FixedViews(8, 8))
         >>> F(torch.zeros(5, 8, 8), torch.ones(5, 8, 8)).shape
@@ -98,7 +104,7 @@ class Supervision:
     Attributes:
         forward_model: F, told the image.
         loss_fn: how well the views agree against a bank of fixed negatives, so that no row meets another.
-        x_init: no correction, of the shape of one image.
+        x_init: no correction, of the shape of one image, (H, W) or (C, H, W).
 
     Example:
         >>> images = torch.rand(6, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -61,6 +61,10 @@ class Undefended(Victim):
 
     Args:
         classifier: Images to logits.
+
+    Example:
+        >>> Undefended(nn.Flatten()).logits(torch.zeros(3, 2, 2)).shape
+        torch.Size([3, 4])
     """
 
     def __init__(self, classifier: nn.Module) -> None:
@@ -87,6 +91,14 @@ class StraightThrough(_Through):
 
     Args:
         reversal: The defence.
+
+    Example:
+        >>> from landscape_opt.applications.defence import Reversal, Supervision
+        >>> images = torch.rand(4, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> supervision = Supervision.contrastive(nn.Flatten(), negatives=images)
+        >>> reversal = Reversal(nn.Flatten(), supervision.inverter(), num_steps=2)
+        >>> StraightThrough(reversal).logits(images).shape
+        torch.Size([4, 64])
     """
 
     def logits(self, images: Tensor) -> Tensor:
@@ -101,6 +113,14 @@ class Unrolled(_Through):
 
     Args:
         reversal: The defence.
+
+    Example:
+        >>> from landscape_opt.applications.defence import Reversal, Supervision
+        >>> images = torch.rand(4, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> supervision = Supervision.contrastive(nn.Flatten(), negatives=images)
+        >>> reversal = Reversal(nn.Flatten(), supervision.inverter(), num_steps=2)
+        >>> Unrolled(reversal).logits(images).shape
+        torch.Size([4, 64])
     """
 
     def logits(self, images: Tensor) -> Tensor:
@@ -120,6 +140,13 @@ class Expectation(Victim):
     Args:
         victim: What is called.
         num_draws: Calls.
+
+    Raises:
+        ValueError: if ``num_draws`` is below 1.
+
+    Example:
+        >>> Expectation(Undefended(nn.Flatten()), num_draws=2).logits(torch.zeros(3, 2, 2)).shape
+        torch.Size([3, 4])
     """
 
     averages = True

@@ -29,6 +29,13 @@ class WithNoise(nn.Module):
 
     Raises:
         ValueError: if the synthesis has no such buffers.
+
+    Example:
+        >>> from landscape_opt.applications.gan import StyleModel, WSpace, load_generator
+        >>> space = WithNoise(WSpace(StyleModel.of(load_generator())))
+        >>> x = {name: part[None] for name, part in space.x_init.items()}
+        >>> len(x) > 1, space(x).shape
+        (True, torch.Size([1, 3, 32, 32]))
     """
 
     def __init__(self, space: Space, name: str = BUFFER) -> None:
@@ -57,6 +64,9 @@ class NoiseRegularisation:
 
     Args:
         weight: Of the term. Karras et al. take 1e5 beside LPIPS of pictures with 1024 pixels a side.
+
+    Raises:
+        ValueError: if ``weight`` is negative.
 
     Example:
         >>> term = NoiseRegularisation(1.0)

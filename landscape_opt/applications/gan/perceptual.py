@@ -126,6 +126,10 @@ def _degraded_differences(prediction: Any, target: Any, degrade: Callable[[Tenso
 def shrunk(images: Tensor, factor: int = 4) -> Tensor:
     """Means over squares of ``factor`` pixels.
 
+    Args:
+        images: (B, C, H, W), H and W multiples of the factor.
+        factor: Pixels along the side of a square.
+
     Example:
         >>> shrunk(torch.zeros(1, 3, 32, 32)).shape
         torch.Size([1, 3, 8, 8])
@@ -136,6 +140,10 @@ def shrunk(images: Tensor, factor: int = 4) -> Tensor:
 def enlarged(images: Tensor, factor: int = 4) -> Tensor:
     """Every pixel as a square of ``factor`` pixels: what :func:`shrunk` undoes.
 
+    Args:
+        images: (B, C, H, W).
+        factor: Pixels along the side of a square.
+
     Example:
         >>> enlarged(torch.zeros(1, 3, 8, 8)).shape
         torch.Size([1, 3, 32, 32])
@@ -145,6 +153,9 @@ def enlarged(images: Tensor, factor: int = 4) -> Tensor:
 
 def grey(images: Tensor) -> Tensor:
     """The mean of the three colours in each of them, so that a grey picture is its own.
+
+    Args:
+        images: (B, 3, H, W).
 
     Example:
         >>> grey(torch.rand(1, 3, 2, 2)).shape
@@ -163,6 +174,12 @@ class LpipsFeatures(nn.Module):
 
     Raises:
         TypeError: if it lacks ``scaling_layer``, ``net`` or ``lins``.
+
+    Example:
+        ::
+
+            features = LpipsFeatures(lpips.LPIPS(net="vgg"))
+            F = Perceived(space, features)  # the loss of an inversion then has the LPIPS distance in it
     """
 
     def __init__(self, distance: Any) -> None:

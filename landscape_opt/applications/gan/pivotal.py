@@ -83,6 +83,15 @@ def pivotal_tuning(
 
     Raises:
         TypeError: if F is not one of the spaces, or its synthesis is no module.
+
+    Example:
+        >>> from landscape_opt.applications.gan import StyleModel, WSpace, glyph_inversion, load_generator
+        >>> problem = glyph_inversion(WSpace(StyleModel.of(load_generator())), num_test=2, num_validation=2, num_train=8)
+        >>> inverter = LandscapeInverter(problem.landscape(), problem.loss_fn)
+        >>> pivot = inverter.invert(problem.test, 2, allow_unfitted=True)
+        >>> tuned = pivotal_tuning(problem.forward_model, problem.loss_fn, pivot, problem.test, num_evaluations=3)
+        >>> bool((tuned.loss < pivot.loss).all())
+        True
     """
     space = perceived.forward_model
     if not isinstance(space, Space) or not isinstance(space.model.synthesis, nn.Module):

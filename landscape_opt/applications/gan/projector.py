@@ -63,6 +63,16 @@ class Projector(Solver):
         lr: The rate between rise and fall.
         noise: Spread of the noise on an element of x at the first step.
         seed: Of the noise. Row i gets the same noise whatever stands beside it.
+
+    Example:
+        >>> import torch
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> landscape = LearnedLandscape(torch.sinh, torch.zeros(2))
+        >>> inverter = LandscapeInverter(landscape, lambda prediction, y: (prediction - y).square().sum(1))
+        >>> solver = Projector(landscape, num_steps=40, lr=0.2, noise=0.1)
+        >>> result = inverter.invert(torch.tensor([[1.0, -1.0]]), 40, solver=solver, allow_unfitted=True)
+        >>> bool(result.loss < result.history.loss[0])
+        True
     """
 
     def __init__(self, landscape: LearnedLandscape, num_steps: int, lr: float, noise: float, seed: int = 0) -> None:

@@ -63,6 +63,15 @@ class ReStyle(Solver):
 
     Args:
         network: Trained.
+
+    Example:
+        >>> from landscape_opt.applications.gan import StyleModel, WSpace, glyph_inversion, load_generator
+        >>> problem = glyph_inversion(WSpace(StyleModel.of(load_generator())), num_test=2, num_validation=2, num_train=8)
+        >>> network = train_passes(problem, spread=0.5, num_batches=1, batch_size=2)
+        >>> from landscape_opt import LandscapeInverter
+        >>> inverter = LandscapeInverter(problem.landscape(), problem.loss_fn)
+        >>> inverter.invert(problem.test, 3, solver=ReStyle(network), allow_unfitted=True).num_evaluations
+        tensor([3, 3])
     """
 
     def __init__(self, network: PassNetwork) -> None:
@@ -135,6 +144,13 @@ def train_passes(
 
     Raises:
         ValueError: if neither a time nor a number of batches is given.
+
+    Example:
+        >>> from landscape_opt.applications.gan import StyleModel, WSpace, glyph_inversion, load_generator
+        >>> problem = glyph_inversion(WSpace(StyleModel.of(load_generator())), num_test=2, num_validation=2, num_train=8)
+        >>> network = train_passes(problem, spread=0.5, num_batches=1, batch_size=2)
+        >>> any(weight.requires_grad for weight in network.parameters())  # trained, and frozen
+        False
     """
     if math.isinf(max_seconds) and math.isinf(num_batches):
         raise ValueError("say how long: max_seconds, num_batches, or both")

@@ -27,12 +27,26 @@ from .spaces import Space
 
 
 def perceived(space: Space) -> Perceived:
-    """F: the pictures of the space, and what the package's perceptual network sees in them."""
+    """F: the pictures of the space, and what the package's perceptual network sees in them.
+
+    Args:
+        space: Z, W or W+ of the glyph generator.
+
+    Example:
+        >>> from landscape_opt.applications.gan import StyleModel, WSpace, load_generator
+        >>> space = WSpace(StyleModel.of(load_generator()))
+        >>> perceived(space)(space.x_init[None])["image"].shape
+        torch.Size([1, 3, 32, 32])
+    """
     return Perceived(space, load_classifier().features)
 
 
 def halves(count: int, generator: torch.Generator) -> Tensor:
     """Masks, True on one half of a picture, a side drawn for every row, ``(count, 32, 32)``.
+
+    Args:
+        count: Rows.
+        generator: Draws the sides.
 
     Example:
         >>> halves(2, torch.Generator().manual_seed(0)).float().mean((1, 2))
@@ -98,6 +112,9 @@ def degraded(problem: Problem, degrade: Callable[[Tensor], Tensor], restore: Cal
         problem: As :func:`glyph_inversion` makes it.
         degrade: As :func:`~landscape_opt.applications.gan.shrunk` or :func:`~landscape_opt.applications.gan.grey`.
         restore: Brings what ``degrade`` left back to full size, so that a landscape can read it.
+
+    Raises:
+        TypeError: for a problem whose F is not :class:`~landscape_opt.applications.gan.Perceived`.
 
     Example:
         >>> from landscape_opt.applications.gan import StyleModel, WSpace, enlarged, load_generator, shrunk

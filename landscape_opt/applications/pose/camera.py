@@ -22,6 +22,9 @@ class PinholeCamera(nn.Module):
         rotation: R, (3, 3); None is the frame in which bodies are given.
         translation: t in m, (3,).
 
+    Raises:
+        ValueError: if ``focal_length`` is not positive.
+
     Example:
         >>> PinholeCamera()(torch.tensor([[[0.2, 0.0, 2.0]]]))
         tensor([[[600., 500.]]])

@@ -85,6 +85,9 @@ class AtPoint(JointTerm):
         point: in the frame of the camera, (3,) in m.
         tolerance: standard deviation in m.
 
+    Raises:
+        ValueError: for a point of another shape, and as :class:`JointTerm`.
+
     Example:
         >>> from landscape_opt.applications.pose import KeypointModel, SkinnedBody
         >>> model = KeypointModel(SkinnedBody())
@@ -111,6 +114,9 @@ class NearLast(JointTerm):
         model: whose joints they are.
         last: joints of the frame before, or where they would be if it went on as before, (1, J, 3) in m.
         tolerance: standard deviation of a coordinate's change, in m.
+
+    Raises:
+        ValueError: for ``last`` of another shape, and as :class:`JointTerm`.
 
     Example:
         >>> from landscape_opt.applications.pose import KeypointModel, SkinnedBody

@@ -40,6 +40,9 @@ class KeypointModel(nn.Module):
         cameras: of the views.
         space: what ``x["pose"]`` means, and its prior; None takes :class:`LimitedAngles` of the body without a mixture.
 
+    Raises:
+        TypeError: for a body that lacks a part of :class:`BodyModel`.
+
     Example:
         >>> from landscape_opt.applications.pose import SkinnedBody
         >>> model = KeypointModel(SkinnedBody())
@@ -131,6 +134,9 @@ class KeypointResiduals:
         pixels: standard deviation of a keypoint.
         outlier: c in pixels; None takes squared differences.
 
+    Raises:
+        ValueError: if one of them is not positive.
+
     Example:
         >>> target = {"keypoints": torch.zeros(1, 22, 2), "prior": torch.zeros(1, 3)}
         >>> prediction = {"keypoints": torch.full((1, 22, 2), 10.0), "prior": torch.zeros(1, 3)}
@@ -157,5 +163,11 @@ def keypoint_loss(pixels: float = PIXELS, outlier: float | None = None) -> Least
     Args:
         pixels: standard deviation of a keypoint.
         outlier: pixels beyond which a keypoint counts less and less; None lets all count.
+
+    Example:
+        >>> target = {"keypoints": torch.zeros(1, 22, 2), "prior": torch.zeros(1, 3)}
+        >>> prediction = {"keypoints": torch.full((1, 22, 2), 10.0), "prior": torch.zeros(1, 3)}
+        >>> keypoint_loss(pixels=10.0)(prediction, target)
+        tensor([22.])
     """
     return LeastSquares(KeypointResiduals(pixels, outlier))

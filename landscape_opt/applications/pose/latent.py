@@ -21,6 +21,9 @@ class PoseDecoder(nn.Module):
 
     The decoder of a variational autoencoder (Kingma and Welling, 2014), as the body prior VPoser (Pavlakos et al., 2019) is.
 
+    Args:
+        num_outputs: numbers of the space.
+
     Example:
         >>> with torch.random.fork_rng(devices=[]):
         ...     decoder = PoseDecoder(48)

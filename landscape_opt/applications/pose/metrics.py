@@ -9,6 +9,10 @@ from torch import Tensor
 def mpjpe(joints: Tensor, truth: Tensor) -> Tensor:
     """Mean distance of the joints in mm, with the roots laid upon one another; (B, J, 3) twice to (B,).
 
+    Args:
+        joints: as found, (B, J, 3) in m, the root first.
+        truth: the same of the real body, (B, J, 3).
+
     Example:
         >>> mpjpe(torch.ones(1, 22, 3), torch.zeros(1, 22, 3))
         tensor([0.])
@@ -20,6 +24,10 @@ def mpjpe(joints: Tensor, truth: Tensor) -> Tensor:
 
 def pa_mpjpe(joints: Tensor, truth: Tensor) -> Tensor:
     """The same after the similarity that lays one body best upon the other (Procrustes; Umeyama 1991), in mm; (B,).
+
+    Args:
+        joints: as found, (B, J, 3) in m.
+        truth: the same of the real body, (B, J, 3).
 
     Example:
         >>> truth = torch.randn(1, 22, 3, generator=torch.Generator().manual_seed(0))
@@ -41,9 +49,13 @@ def reprojection(keypoints: Tensor, target: Tensor, confidence: Tensor | None = 
     """Mean distance in pixels of the keypoints that were seen; (B, …, J, 2) twice to (B,).
 
     Args:
-        keypoints: as predicted.
-        target: as given.
+        keypoints: as predicted, (B, …, J, 2) in pixels.
+        target: as given, (B, …, J, 2).
         confidence: (B, …, J); those of 0 are left out.
+
+    Example:
+        >>> reprojection(torch.full((1, 2, 2), 3.0), torch.zeros(1, 2, 2), confidence=torch.tensor([[1.0, 0.0]]))
+        tensor([4.2426])
     """
     distance = (keypoints - target).norm(dim=-1).flatten(1)
     if confidence is None:

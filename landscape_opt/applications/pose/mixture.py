@@ -28,6 +28,9 @@ class PoseMixture(nn.Module):
         means: μ, (K, d).
         covariances: Σ, (K, d, d).
 
+    Raises:
+        ValueError: if the shapes do not fit.
+
     Example:
         >>> generator = torch.Generator().manual_seed(0)
         >>> poses = torch.cat([torch.randn(200, 2, generator=generator) - 5, torch.randn(200, 2, generator=generator) + 5])

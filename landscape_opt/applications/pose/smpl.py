@@ -31,6 +31,10 @@ class SMPLBody(nn.Module):
         num_shapes: how many of the betas are free; None takes all.
         limits: least and greatest angles of the body's joints, each (N, 3) in rad; None takes 2.6 rad either way.
 
+    Raises:
+        TypeError: for a model that is not like those of smplx.
+        ValueError: for more shapes than the model has, or limits of another shape.
+
     Example:
         ::
 

@@ -38,6 +38,9 @@ class LimitedAngles(PoseSpace):
         body: whose ranges are kept.
         mixture: prior of the angles; None takes a normal one about the start, with a standard deviation of 1 rad.
 
+    Raises:
+        ValueError: if the mixture is of another number of angles.
+
     Example:
         >>> from landscape_opt.applications.pose import SkinnedBody
         >>> LimitedAngles(SkinnedBody()).angles(torch.zeros(2, 48)).shape
