@@ -70,7 +70,7 @@ def descend(
                 loop.x = objective.terms.feasible(loop.run.propose())
             step += 1
     except KeyboardInterrupt:
-        if loop.track.prediction is None:
+        if loop.track.prediction is None or not objective.may_end_early:
             raise
         loop.track.stop(Status.INTERRUPTED)
     return loop.track.descent()

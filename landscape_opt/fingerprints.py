@@ -55,7 +55,9 @@ def _take(digest: Any, one: Any, depth: int, seen: set[int]) -> None:
     if depth > MAX_DEPTH or id(one) in seen:
         return
     digest.update(type(one).__qualname__.encode())
-    if one is None or isinstance(one, bool | int | float | complex | str | bytes | torch.dtype | torch.device):
+    if isinstance(one, torch.device):
+        one = one.type  # each rank has a device of its own
+    if one is None or isinstance(one, bool | int | float | complex | str | bytes | torch.dtype):
         digest.update(repr(one).encode())
         return
     seen.add(id(one))
@@ -94,6 +96,8 @@ def _parts(one: Any) -> list[Any]:
 def _take_tensor(digest: Any, tensor: Tensor) -> None:
     flat = tensor.detach()
     digest.update(f"{flat.dtype}{tuple(flat.shape)}".encode())
+    if hasattr(flat, "to_local"):  # sharded over ranks, which hold different parts
+        return
     if flat.ndim > 0 and flat.numel() * flat.element_size() > MAX_BYTES:
         held = max(1, MAX_BYTES * len(flat) // (flat.numel() * flat.element_size()))
         flat = flat[torch.linspace(0, len(flat) - 1, held, dtype=torch.float64).long().to(flat.device)]

@@ -27,6 +27,8 @@ def frozen(guest: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     A module is copied without its storage. What cannot be copied (a sharded or compiled module, and the modules that
     a function or a callable object refers to) is frozen in place and restored on leaving, also after an exception.
     """
+    if isinstance(guest, nn.parallel.DistributedDataParallel):
+        guest = guest.module  # the wrapper serves the training of F, and would broadcast its buffers in every forward
     owner = guest.__self__ if isinstance(guest, types.MethodType) else guest
     view = _view(owner) if isinstance(owner, nn.Module) else None
     if view is None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -77,8 +77,8 @@ class Request:
                 "further hypotheses; leave those out, or use 'implicit', which takes any answer"
             )
 
-    def limits(self) -> Limits:
-        """When rows end; the clock starts now."""
+    def limits(self, clock: Callable[[float], float]) -> Limits:
+        """When rows end; the clock, which says what time it is in so many seconds, starts now."""
         count = self.num_hypotheses
         at_a_time = None if self.max_batch_size is None else count * max(1, self.max_batch_size // count)
         return Limits(
@@ -87,7 +87,8 @@ class Request:
             absolute=self.atol,
             relative=self.rtol,
             patience=self.patience,
-            deadline=None if self.max_seconds is None else time.monotonic() + self.max_seconds,
+            deadline=None if self.max_seconds is None else clock(self.max_seconds),
+            clock=partial(clock, 0.0),
             max_active=at_a_time,
             admitted_together=count,
         )
@@ -130,7 +131,7 @@ class Inversion:
         """All targets, so many at a time as the request allows."""
         bundle, size = self.request.bundled(target), batches.size(target)
         count = self.request.num_hypotheses
-        everything = self._descent(bundle, self._warm_x(target, size), self.request.limits())
+        everything = self._descent(bundle, self._warm_x(target, size), self.request.limits(self.objective.clock))
         found, hypotheses = (everything, None) if count == 1 else self._ranked(everything, count)
         if self.request.differentiable is Differentiable.IMPLICIT and torch.is_grad_enabled():
             found = self._attached(found, bundle)

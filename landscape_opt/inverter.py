@@ -29,8 +29,12 @@ from .fitting import (
     Schedule,
     Validation,
 )
+from .fitting.agreement import of_fit, of_inversion, of_round
 from .fitting.loop import FitLoop
+from .fitting.ranks import Ranks, ranks_of
 from .fitting.round import Backward, Updater, play
+from .fitting.shared_inversion import inverted
+from .fitting.shared_objective import shared
 from .guest import frozen, private_randomness
 from .hypotheses import Starts
 from .inversion import Inversion, Request, WarmStart
@@ -76,6 +80,8 @@ class LandscapeInverter:
             predictions say nothing of another target: stalled rows then try eight points, an evaluation each.
         batch_size: targets of one round.
         seed: of everything random; the global random state is never touched.
+        ranks: processes that fit, and invert, together (:mod:`landscape_opt.fitting`). None takes those of torch's default
+            process group where there is one; ``Alone()`` leaves this process to itself.
 
     Example:
         >>> import torch
@@ -103,6 +109,7 @@ class LandscapeInverter:
         memory: Memory | None = None,
         batch_size: int = 256,
         seed: int = 0,
+        ranks: Ranks | None = None,
     ) -> None:
         check_parts(landscape, loss_fn, replay, theta_objective, batch_size, seed)
         if z_optimizer is not None:
@@ -114,6 +121,7 @@ class LandscapeInverter:
         self.theta_objective = LossRatio() if theta_objective is None else theta_objective
         self.memory = Memory() if memory is None else memory
         self.batch_size, self.seed = batch_size, seed
+        self.given_ranks = ranks
         self.history: list[RoundRecord] = []
         self.generator = torch.Generator().manual_seed(seed)
         self.num_batches = 0
@@ -149,6 +157,11 @@ class LandscapeInverter:
             seed=seed,
         )
 
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that fit, and invert, together."""
+        return ranks_of() if self.given_ranks is None else self.given_ranks
+
     def step(
         self,
         targets: Batch,
@@ -176,15 +189,23 @@ class LandscapeInverter:
             >>> inverter.step(targets, optimizer=optimizer).learning_rate
             0.001
         """
-        began = time.monotonic()
-        targets = refuse_nonfinite(targets)
-        with self._guests(self._seed_of("round", len(self.history))) as objective:
+        with self.ranks.together("a round of fitting"):
+            return self._step(refuse_nonfinite(targets), learning_rate_factor, optimizer, backward)
+
+    def _step(
+        self, targets: Batch, factor: float, optimizer: torch.optim.Optimizer | None, backward: Backward | None
+    ) -> RoundRecord:
+        began, ranks = time.monotonic(), self.ranks
+        ranks.same(of_round(self, targets))
+        with self._guests(self._seed_of("round", len(self.history))) as local:
+            objective = shared(local, ranks)
             self._make_ready(objective, targets)
             updater = Updater(
                 optimizer=self._made_optimizer() if optimizer is None else optimizer,
-                factor=learning_rate_factor if optimizer is None else None,
+                factor=factor if optimizer is None else None,
                 num_updates=self.num_updates,
                 backward=backward or torch.Tensor.backward,
+                ranks=ranks,
             )
             landscape = self.landscape
             guide = Guide(
@@ -195,7 +216,7 @@ class LandscapeInverter:
         self.num_updates = updater.num_updates
         record = RoundRecord(
             round=len(self.history),
-            seconds=time.monotonic() - began,
+            seconds=ranks.from_first(time.monotonic() - began),
             num_evaluations=objective.num_evaluations,
             objective=outcome.objective,
             trajectory_loss=outcome.trajectory_loss,
@@ -211,8 +232,10 @@ class LandscapeInverter:
         Args:
             targets: a batch of them, which shows the sizes.
         """
-        targets = refuse_nonfinite(targets)
-        with self._guests(self._seed_of("round", len(self.history))) as objective:
+        targets, ranks = refuse_nonfinite(targets), self.ranks
+        with ranks.together("prepare"), self._guests(self._seed_of("round", len(self.history))) as local:
+            ranks.same(of_round(self, targets))
+            objective = shared(local, ranks)
             self._make_ready(objective, targets)
         self.num_evaluations += objective.num_evaluations
         return self.landscape
@@ -270,10 +293,12 @@ class LandscapeInverter:
             checkpoint,  # last, so that it writes what the others have seen
         ]
         loop = FitLoop(self, schedule, [one for one in told if one is not None], max_seconds, num_rounds)
-        if checkpoint is not None:
-            checkpoint.resume(self, loop, targets)
-        if not loop.is_over:
-            loop.run(TargetFeed(targets, self.batch_size, self.seed, self.num_batches))
+        with self.ranks.together("the fit"):
+            if checkpoint is not None:
+                checkpoint.resume(self, loop, targets)
+            self.ranks.same(of_fit(self, targets))
+            if not loop.is_over:
+                loop.run(TargetFeed(targets, self.batch_size, self.seed, self.num_batches))
         return self
 
     def invert(
@@ -376,16 +401,25 @@ class LandscapeInverter:
         if self.landscape.is_fitted:
             self.landscape.check_fits(refuse_empty(target))
         target = refuse_empty(target)
-        return in_stages(partial(self._invert, target), request, stages) if stages else self._invert(target, request)
+        with self.ranks.together("an inversion"):
+            if stages:
+                return in_stages(partial(self._invert, target), request, stages)
+            return self._invert(target, request)
 
     def _invert(self, target: Batch, request: Request) -> InversionResult:
+        """By this process, or by all ranks together."""
+        ranks = self.ranks
+        ranks.same(of_inversion(self, target, request))
         with self._guests(self._seed_of("invert", 0), request.terms(self.landscape.layout)) as objective:
-            return Inversion(self.landscape, objective, self.memory, self.z_optimizer, request).run(target)
+            return inverted(self._run, objective, target, request, ranks)
+
+    def _run(self, objective: Objective, target: Batch, request: Request) -> InversionResult:
+        return Inversion(self.landscape, objective, self.memory, self.z_optimizer, request).run(target)
 
     def unfitted(self) -> Self:
         """An inverter for the same F and loss that has learned nothing: its inversions are plain descent."""
         landscape = LearnedLandscape(self.landscape.forward_model, self.landscape.layout.x_init, given=self.landscape.given)
-        return type(self)(landscape, self.loss_fn, seed=self.seed)
+        return type(self)(landscape, self.loss_fn, seed=self.seed, ranks=self.given_ranks)
 
     def remember(self, x: X) -> None:
         """Add solutions of your own to the memory; costs one forward of F each.
@@ -408,9 +442,9 @@ class LandscapeInverter:
         """
         if self.landscape.given is not None:
             raise ValueError("F is given more than x: add results of invert instead, memory.add(x, prediction)")
-        rows = self.landscape.layout.flat(x)
-        with self._guests(self._seed_of("remember", 0)) as objective:
-            self.memory.add(rows, objective.prediction(rows, None))
+        rows, ranks = self.landscape.layout.flat(x), self.ranks
+        with ranks.together("remember"), self._guests(self._seed_of("remember", 0)) as objective:
+            self.memory.add(rows, shared(objective, ranks).prediction(rows, None))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next round depends on: θ, its optimizer, the replay, generators and counters."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self, TypeAlias
@@ -100,7 +101,12 @@ class Objective:
         layout: how x lies in a flat row.
         given: picks F's second argument from a batch of targets.
         terms: what is asked for beside the loss.
+
+    Attributes:
+        may_end_early: whether a descent that is interrupted may return its best so far.
     """
+
+    may_end_early = True
 
     def __init__(
         self,
@@ -117,6 +123,10 @@ class Objective:
         self.terms = Terms() if terms is None else terms
         self.num_evaluations = 0
         self.num_residuals = 0  # of one sample, once they have been seen
+
+    def clock(self, ahead: float = 0.0) -> float:
+        """So many seconds from now, by the clock that descents end by."""
+        return time.monotonic() + ahead
 
     def evaluate(self, x: Tensor, target: Batch) -> Evaluation:
         """One evaluation of F: forward and backward at x (B, d). Losses are summed: rows never mix (law 1)."""

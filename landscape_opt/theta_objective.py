@@ -23,10 +23,12 @@ class Judgement:
     Attributes:
         value: θ's objective, a scalar with the graph of θ.
         evaluation: of F at the points; None for an objective that spends none.
+        count: rows that the mean in ``value`` is over, (); None is all.
     """
 
     value: Tensor
     evaluation: Evaluation | None
+    count: Tensor | None = None
 
 
 class ThetaObjective(ABC):
@@ -54,10 +56,11 @@ class _FromLoss(ThetaObjective):
         # value + Σ slope·∂L/∂x·(x − x): equal in value, and its gradient is that of the objective through θ.
         weight = self.weight(x, mapping)
         pulled = torch.where(usable[:, None], (weight.detach() * slope)[:, None] * evaluation.grad_x, 0.0)
-        count = usable.sum().clamp_min(1)
+        num_usable = usable.sum()
+        count = num_usable.clamp_min(1)
         value = torch.where(usable, weight * values.detach(), 0.0).sum() / count
         through_theta = (pulled * torch.where(usable[:, None], x - x.detach(), 0.0)).sum() / count
-        return Judgement(value + through_theta, evaluation)
+        return Judgement(value + through_theta, evaluation, num_usable)
 
     def weight(self, x: Tensor, mapping: Mapping) -> Tensor:
         """What the value of a row is multiplied by, (B,), a function of where it is."""
@@ -168,5 +171,6 @@ class DistanceToEnd(ThetaObjective):
         near = scale < 1e-6 * unit  # already there: a ratio would be rounding
         distance = (x - points.end).norm(dim=1) / torch.where(near, unit, scale)
         usable = distance.detach().isfinite() & ~near
-        value = torch.where(usable, distance.clamp_max(MAX_RATIO), 0.0).sum() / usable.sum().clamp_min(1)
-        return Judgement(value, None)
+        num_usable = usable.sum()
+        value = torch.where(usable, distance.clamp_max(MAX_RATIO), 0.0).sum() / num_usable.clamp_min(1)
+        return Judgement(value, None, num_usable)

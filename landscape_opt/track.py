@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +52,8 @@ class Limits:
         absolute: or at ``absolute + relative · loss at the start``, unless both are zero.
         relative: see ``absolute``.
         patience: a row has stalled when so many evaluations have not lowered its best loss by a thousandth.
-        deadline: of ``time.monotonic()``.
+        deadline: of ``clock``.
+        clock: in seconds.
         max_active: rows that move at a time; the others wait for a place. None: all.
         admitted_together: rows that must begin together come in multiples of this.
     """
@@ -62,6 +64,7 @@ class Limits:
     relative: float = 0.0
     patience: int | None = None
     deadline: float | None = None
+    clock: Callable[[], float] = time.monotonic
     max_active: int | None = None
     admitted_together: int = 1
 
@@ -155,7 +158,7 @@ class Track:
         at_start = self.num_evaluations[self.rows] == 1
         ended[at_start & ~evaluation.finite] = Status.NONFINITE_START
         ended[self._converged()] = Status.CONVERGED
-        if self.limits.deadline is not None and time.monotonic() > self.limits.deadline:
+        if self.limits.deadline is not None and self.limits.clock() > self.limits.deadline:
             ended[ended == Status.MAX_EVALUATIONS] = Status.TIMEOUT
         return self._end(ended != Status.MAX_EVALUATIONS, ended)
 

@@ -3,12 +3,15 @@
 from .callbacks import Callback, Log, Logging
 from .guard import DivergenceGuard, EarlyStopping
 from .loop import FitLoop
+from .process_group import OfGroup
 from .progress import ProgressBar
+from .ranks import Alone, RankError, Ranks, ranks_of
 from .run_folder import Checkpoints, ResumeError
 from .schedule import Constant, Cosine, Schedule
 from .validation import Validation
 
 __all__ = [
+    "Alone",
     "Callback",
     "Checkpoints",
     "Constant",
@@ -18,8 +21,12 @@ __all__ = [
     "FitLoop",
     "Log",
     "Logging",
+    "OfGroup",
     "ProgressBar",
+    "RankError",
+    "Ranks",
     "ResumeError",
     "Schedule",
     "Validation",
+    "ranks_of",
 ]

@@ -42,6 +42,7 @@ class FitLoop:
         self.max_seconds, self.num_rounds = max_seconds, num_rounds
         self.num_rounds_done, self.rate_scale, self.is_over = 0, 1.0, False
         self._seconds_before, self._began = 0.0, time.monotonic()
+        self._looked_at = 0.0
 
     @property
     def seconds(self) -> float:
@@ -50,14 +51,16 @@ class FitLoop:
 
     @property
     def share(self) -> float:
-        """Share of the fit that is over, by the clock where there is one."""
+        """Share of the fit that is over, by the clock where there is one, as it was before this round."""
         if self.max_seconds is not None:
-            return self.seconds / self.max_seconds
+            return self._looked_at / self.max_seconds
         return self.num_rounds_done / self.num_rounds if self.num_rounds else 1.0
 
     @property
     def is_due(self) -> bool:
-        """Whether another round is to begin."""
+        """Whether another round is to begin; looks at the clock, that of rank 0."""
+        if self.max_seconds is not None:
+            self._looked_at = self.inverter.ranks.from_first(self.seconds)
         return (self.num_rounds is None or self.num_rounds_done < self.num_rounds) and self.share < 1.0
 
     def run(self, feed: TargetFeed) -> None:
@@ -70,7 +73,7 @@ class FitLoop:
             self.inverter.step(feed.next(), learning_rate_factor=factor)
             self.inverter.num_batches = feed.position
             self.num_rounds_done += 1
-            is_enough = self._tell("on_round_end")
+            is_enough = self.inverter.ranks.any(self._tell("on_round_end"))
         self.is_over = True
         self._tell("on_fit_end")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from ..batches import Batch
 from ..replay import Guide, Replay
-from ..theta_objective import ThetaObjective
+from ..theta_objective import Judgement, ThetaObjective
+from .ranks import Alone, Ranks
+from .shared_update import judged, pulled
 
 Backward: TypeAlias = Callable[[Tensor], object]
 
@@ -28,6 +30,7 @@ class Updater:
         factor: of the learning rate in this round; None leaves the learning rate alone.
         num_updates: behind θ, for the warm-up.
         backward: ∂value/∂θ; a user's may scale, or talk to a trainer.
+        ranks: that share each update.
         num_skipped: updates left out because their gradient was not finite.
     """
 
@@ -35,17 +38,19 @@ class Updater:
     factor: float | None
     num_updates: int
     backward: Backward = torch.Tensor.backward
+    ranks: Ranks = field(default_factory=Alone)
     num_skipped: int = 0
 
-    def update(self, value: Tensor, mapping: nn.Module) -> None:
-        """One step down the gradient of ``value``, clipped."""
+    def update(self, judgement: Judgement, mapping: nn.Module) -> Tensor:
+        """One step down the gradient of what was judged, clipped; returns its value."""
         self.optimizer.zero_grad()
-        self.backward(value)
+        value = pulled(judgement, mapping.parameters(), self.ranks, self.backward)
         self._set_learning_rate()
         if _clipped(mapping):
             self.optimizer.step()
         else:
             self.num_skipped += 1
+        return value
 
     @property
     def learning_rate(self) -> float:
@@ -81,10 +86,9 @@ def play(targets: Batch, guide: Guide, replay: Replay, theta_objective: ThetaObj
     values = []
     for _ in range(replay.updates_per_round):
         points = replay.sample(guide)  # z frozen
-        judgement = theta_objective.judge(points, guide.mapping, guide.objective)
-        updater.update(judgement.value, guide.mapping)
+        judgement = judged(points, guide.mapping, guide.objective, theta_objective, updater.ranks)
+        values.append(updater.update(judgement, guide.mapping))
         replay.observe(points, judgement.evaluation, guide)
-        values.append(judgement.value.detach())
     return Outcome(float(torch.stack(values).mean()), trajectory)
 
 

@@ -76,7 +76,7 @@ class Checkpoints(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         self.manifest = _manifest(inverter, fit, targets)
         path = self.folder / LAST
-        if not path.exists():
+        if not inverter.ranks.any(path.exists()):
             self.manifest["begun with θ"] = _theta(inverter)
             self._write(inverter, fit)
             return False
@@ -133,6 +133,8 @@ class Checkpoints(Callback):
         self.written_at = time.monotonic()
 
     def _write(self, inverter: LandscapeInverter, fit: FitLoop | None) -> None:
+        if not inverter.ranks.is_first:
+            return
         if fit is None:
             inverter.save(self.folder / BEST)
             return

@@ -26,8 +26,11 @@ class TensorBoard:
         >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
         >>> y = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
         >>> inverter = LandscapeInverter(LearnedLandscape(lambda x: x.cumsum(1), torch.zeros(2)), squares)
-        >>> with tempfile.TemporaryDirectory() as folder, TensorBoard(folder) as log:  # doctest: +SKIP
-        ...     inverter = inverter.fit(y, num_rounds=2, log=log, progress=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with TensorBoard(folder) as log:
+        ...         inverter = inverter.fit(y, num_rounds=2, log=log, progress=False)
+        ...     len(os.listdir(folder))
+        1
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -61,7 +64,5 @@ class TensorBoard:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
