@@ -114,6 +114,38 @@ def _bench(given: argparse.Namespace) -> str:
     return report.text
 
 
+def _diagnose(given: argparse.Namespace) -> str:
+    from .diagnostics.command import run_diagnosis
+
+    try:
+        report = run_diagnosis(
+            given.name, given.seconds, given.out, seed=given.seed, quick=given.quick, progress=not given.silent
+        )
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    return report.text
+
+
+def _engine(given: argparse.Namespace) -> str:
+    from .benchmark.campaign import silent
+    from .benchmark.engine import run_engine
+
+    try:
+        return run_engine(given.tables, given.quick, silent if given.silent else _show)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+
+
+def _card(given: argparse.Namespace) -> str:
+    from .card import LandscapeCard
+    from .card_text import as_markdown
+
+    try:
+        return as_markdown(LandscapeCard.read(given.file))
+    except (OSError, ValueError) as error:
+        raise SystemExit(str(error)) from error
+
+
 def _show(line: str) -> None:
     print(line, flush=True)
 
@@ -125,6 +157,9 @@ _COMMANDS = {
     "hidden": _hidden,
     "crowd": _crowd,
     "costs": _costs,
+    "diagnose": _diagnose,
+    "card": _card,
+    "engine": _engine,
     "bench": _bench,
 }
 
@@ -149,11 +184,20 @@ def _parser() -> argparse.ArgumentParser:
     costs.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder of the results of bench, and its own")
     costs.add_argument("--docs", type=Path, default=None, help="where to write costs.md and its curves (default: nowhere)")
     costs.add_argument("--again", action="store_true", help="measure what is there again")
+    diagnose = commands.add_parser("diagnose", help="fit on a problem, and show in numbers and pictures what came of it")
+    diagnose.add_argument("name", metavar="NAME", help="of a problem, as arm, digits, linear")
+    diagnose.add_argument("--seconds", type=_positive, default=60.0, help="of fitting (default: 60)")
+    diagnose.add_argument("--seed", type=int, default=0, help="of fitting (default: 0)")
+    diagnose.add_argument("--out", type=Path, default=Path("landscape-diagnosis.png"), help="the picture, .png or .svg")
+    engine = commands.add_parser("engine", help="what the fit engine promises, measured")
+    engine.add_argument("tables", nargs="*", metavar="TABLE", help="kills, ranks, memory, profile, compiling (default: all)")
+    card = commands.add_parser("card", help="what a saved landscape was fitted for, how, and how well it does")
+    card.add_argument("file", type=Path, help="the weights file, or its card")
     bench = commands.add_parser(
         "bench", help="every method on the problems named, at equal evaluations; or the report on all"
     )
     _add_bench(bench)
-    for command in (demo, linear, zoo, hidden, crowd, costs, bench):
+    for command in (demo, linear, zoo, hidden, crowd, costs, diagnose, card, engine, bench):
         command.add_argument("--quick", action="store_true", help="a few seconds, to see that all runs")
         command.add_argument("--threads", type=_count, default=2, help="of torch (default: 2)")
         command.add_argument("--silent", action="store_true", help="without progress bars")

@@ -12,10 +12,11 @@ from typing import Any, Self
 
 import torch
 
-from . import checkpoint as files
+from . import hub, saving
 from .batches import Batch
 from .calibration import calibrate
 from .checks import check_fitted, check_length_of_fit, check_parts
+from .compiled_steps import compile_steps as compile_steps_of
 from .differentiable import Differentiable
 from .fitting import (
     Callback,
@@ -44,24 +45,16 @@ from .mappings.mapping import Mapping
 from .mappings.residual import ResidualMapping
 from .memory import Memory
 from .objective import ForwardModel, Given, LossFn, Objective
-from .persistence import (
-    described,
-    load_mapping_state,
-    load_optimizer_state,
-    made,
-    mapping_state,
-    optimizer_state,
-)
+from .persistence import mapping_state, new_optimizer, optimizer_state
 from .replay import Alternating, Guide, Replay, Streaming
-from .results import InversionResult, RoundRecord, round_record
+from .restore import COUNTERS, restore
+from .results import InversionResult, RoundRecord
 from .solvers import HandOver, LandscapeStep, Solver, TorchOptim
 from .solvers.torch_optim import OptimizerFactory, refuse_coupled_rows
 from .stages import Stage, in_stages
 from .targets import TargetFeed, refuse_empty, refuse_nonfinite
 from .terms import Bounds, ExtraTerm, Terms
 from .theta_objective import DistanceToEnd, LossAtPoint, LossRatio, ThetaObjective
-
-_COUNTERS = ("num_batches", "num_updates", "num_evaluations")
 
 
 class LandscapeInverter:
@@ -80,6 +73,8 @@ class LandscapeInverter:
             predictions say nothing of another target: stalled rows then try eight points, an evaluation each.
         batch_size: targets of one round.
         seed: of everything random; the global random state is never touched.
+        compile_steps: whether what a step reads of θ goes through ``torch.compile``
+            (:func:`~landscape_opt.compiled_steps.compile_steps`, which also takes its options).
         ranks: processes that fit, and invert, together (:mod:`landscape_opt.fitting`). None takes those of torch's default
             process group where there is one; ``Alone()`` leaves this process to itself.
 
@@ -109,11 +104,14 @@ class LandscapeInverter:
         memory: Memory | None = None,
         batch_size: int = 256,
         seed: int = 0,
+        compile_steps: bool = False,
         ranks: Ranks | None = None,
     ) -> None:
         check_parts(landscape, loss_fn, replay, theta_objective, batch_size, seed)
         if z_optimizer is not None:
             refuse_coupled_rows(z_optimizer)
+        if compile_steps:
+            compile_steps_of(landscape.mapping)
         self.landscape, self.loss_fn = landscape, loss_fn
         self.z_optimizer = z_optimizer
         self.theta_optimizer = theta_optimizer or partial(torch.optim.AdamW, lr=2e-3)
@@ -298,7 +296,7 @@ class LandscapeInverter:
                 checkpoint.resume(self, loop, targets)
             self.ranks.same(of_fit(self, targets))
             if not loop.is_over:
-                loop.run(TargetFeed(targets, self.batch_size, self.seed, self.num_batches))
+                loop.run(TargetFeed(targets, self.batch_size, self.seed, self.num_batches, self.landscape.layout.device))
         return self
 
     def invert(
@@ -418,7 +416,12 @@ class LandscapeInverter:
 
     def unfitted(self) -> Self:
         """An inverter for the same F and loss that has learned nothing: its inversions are plain descent."""
-        landscape = LearnedLandscape(self.landscape.forward_model, self.landscape.layout.x_init, given=self.landscape.given)
+        landscape = LearnedLandscape(
+            self.landscape.forward_model,
+            self.landscape.layout.x_init,
+            given=self.landscape.given,
+            precision=self.landscape.precision,
+        )
         return type(self)(landscape, self.loss_fn, seed=self.seed, ranks=self.given_ranks)
 
     def remember(self, x: X) -> None:
@@ -455,44 +458,30 @@ class LandscapeInverter:
             "memory": self.memory.state_dict(),
             "generator": self.generator.get_state(),
             "history": [asdict(record) for record in self.history],
-            "counters": {name: getattr(self, name) for name in _COUNTERS},
+            "counters": {name: getattr(self, name) for name in COUNTERS},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`state_dict` gave, in an inverter made with the same settings."""
-        load_mapping_state(self.landscape.mapping, state["mapping"], self.landscape.layout)
-        if state["optimizer"] is not None:
-            load_optimizer_state(self._made_optimizer(), state["optimizer"])
-        self.replay.load_state_dict(state["replay"])
-        self.memory.load_state_dict(state["memory"])
-        self.generator.set_state(state["generator"])
-        self.history = [round_record(record) for record in state["history"]]
-        for name in _COUNTERS:
-            setattr(self, name, state["counters"][name])
+        """Take back what :meth:`state_dict` gave, in an inverter made with the same settings: all of it, or nothing.
+
+        Raises:
+            CheckpointError: where a part is missing, or is not what this inverter can take; nothing has changed then.
+        """
+        restore(self, state)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the inverter to one file (safetensors, JSON in its header), whole or not at all.
+        """Write the inverter to one file (safetensors, no pickle), and its card to ``path`` with ``.json`` behind it.
 
         F, ``loss_fn``, ``given`` and optimizer factories are code and are not saved; a fingerprint of F is.
+
+        Raises:
+            NotWrittenError: an ``OSError``, where the disk is full or may not be written to; old files are as they were.
         """
-        files.save(path, self.saved())
+        saving.save(self, path)
 
     def saved(self) -> dict[str, Any]:
         """What :meth:`save` writes: the settings, and :meth:`state_dict`."""
-        layout = self.landscape.layout
-        settings = {
-            "x_init": layout.x_init,
-            "mapping": described(self.landscape.mapping),
-            "replay": described(self.replay),
-            "theta_objective": described(self.theta_objective),
-            "memory": {"capacity": self.memory.capacity, "max_bytes": self.memory.max_bytes},
-            "batch_size": self.batch_size,
-            "seed": self.seed,
-            "has_given": self.landscape.given is not None,
-            "has_z_optimizer": self.z_optimizer is not None,
-            "fingerprint": files.fingerprint(self.landscape.forward_model),
-        }
-        return {"settings": settings, "state": self.state_dict()}
+        return saving.saved(self)
 
     @classmethod
     def load(
@@ -507,6 +496,7 @@ class LandscapeInverter:
         theta_optimizer: OptimizerFactory | None = None,
         replay: Replay | None = None,
         theta_objective: ThetaObjective | None = None,
+        device: torch.device | str | None = None,
     ) -> Self:
         """An inverter from a file; goes on fitting exactly where it was saved.
 
@@ -520,39 +510,55 @@ class LandscapeInverter:
             theta_optimizer: as at saving, where there was one.
             replay: of the user's own, if the saved one was.
             theta_objective: of the user's own, if the saved one was.
+            device: where x and θ are to lie; None is where the weights of F lie, and the CPU for an F without.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            CheckpointError: if it is not a landscape file, or was damaged.
-            ValueError: if a part of the user's own is missing.
+            CheckpointError: if it is not a landscape file, or was damaged; as ``NewerFormatError`` if a later release wrote
+                it, as ``MismatchError`` if parts of the user's own are missing, all of which are named.
         """
-        saved = files.load(path)
-        settings = saved["settings"]
-        for name, wanted in (("given", given), ("z_optimizer", z_optimizer)):
-            if settings[f"has_{name}"] and wanted is None:
-                raise ValueError(f"the file was saved with a {name} of your own; pass it to load({name}=...)")
-        files.warn_if_other(settings["fingerprint"], forward_model)
-        theta = made(settings["mapping"], mapping, "mapping")
-        inverter = cls(
-            LearnedLandscape(forward_model, settings["x_init"], theta, given),
+        return saving.load(
+            cls,
+            path,
+            forward_model,
             loss_fn,
+            given=given,
+            mapping=mapping,
             z_optimizer=z_optimizer,
             theta_optimizer=theta_optimizer,
-            replay=made(settings["replay"], replay, "replay"),
-            theta_objective=made(settings["theta_objective"], theta_objective, "theta_objective"),
-            memory=Memory(**settings["memory"]),
-            batch_size=settings["batch_size"],
-            seed=settings["seed"],
+            replay=replay,
+            theta_objective=theta_objective,
+            device=device,
         )
-        inverter.load_state_dict(saved["state"])
-        return inverter
+
+    def push(self, repo_id: str | os.PathLike[str], **options: Any) -> str:
+        """Publish the inverter on the Hugging Face Hub, or in a folder; options as of :func:`landscape_opt.hub.push`.
+
+        Example:
+            >>> import tempfile, torch
+            >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+            >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+            >>> inverter = LandscapeInverter(LearnedLandscape(torch.sin, torch.zeros(2)), squares, seed=3)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     where = inverter.push(folder)
+            ...     LandscapeInverter.from_pretrained(folder, torch.sin, squares).seed
+            3
+        """
+        return hub.push(self, repo_id, **options)
+
+    @classmethod
+    def from_pretrained(
+        cls, repo_id: str | os.PathLike[str], forward_model: ForwardModel, loss_fn: LossFn, **options: Any
+    ) -> Self:
+        """An inverter that was published; options as of :func:`landscape_opt.hub.from_pretrained`, and of :meth:`load`."""
+        return hub.from_pretrained(cls, repo_id, forward_model, loss_fn, **options)
 
     @contextmanager
     def _guests(self, seed: int, terms: Terms | None = None) -> Iterator[Objective]:
         """F and the loss as guests, with randomness of their own (law 5)."""
         landscape = self.landscape
         with (
-            frozen(landscape.forward_model) as forward_model,
+            landscape.guest() as forward_model,
             frozen(self.loss_fn) as loss_fn,
             private_randomness(seed, landscape.layout.device),
         ):
@@ -575,9 +581,7 @@ class LandscapeInverter:
 
     def _made_optimizer(self) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            self.optimizer = self.theta_optimizer(list(self.landscape.mapping.parameters()))
-            for group in self.optimizer.param_groups:
-                group.setdefault("initial_lr", group["lr"])
+            self.optimizer = new_optimizer(self.theta_optimizer, list(self.landscape.mapping.parameters()))
         return self.optimizer
 
     def _seed_of(self, what: str, number: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from .mappings.anchored import AnchoredMapping
 from .mappings.context import Context
 from .mappings.mapping import Mapping, MappingSpec, PlainMapping
 from .objective import Evaluation, ForwardModel, Given
+from .precision import Autocast
 from .workload import counted
 
 
@@ -31,6 +34,8 @@ class LearnedLandscape(nn.Module):
         mapping: θ; None takes a fresh :class:`~landscape_opt.mappings.AnchoredMapping`.
         given: picks from a batch of targets what F is given beside x, row by row:
             ``given=lambda target: target["camera"]``.
+        precision: what F is computed in: None as it is, ``Autocast(torch.bfloat16)`` in half precision, with all else in
+            float32 (:class:`~landscape_opt.precision.Autocast`).
 
     Raises:
         TypeError: if ``forward_model`` is not callable, or ``x_init`` not floating-point.
@@ -44,7 +49,12 @@ class LearnedLandscape(nn.Module):
     """
 
     def __init__(
-        self, forward_model: ForwardModel, x_init: X, mapping: Mapping | None = None, given: Given | None = None
+        self,
+        forward_model: ForwardModel,
+        x_init: X,
+        mapping: Mapping | None = None,
+        given: Given | None = None,
+        precision: Autocast | None = None,
     ) -> None:
         super().__init__()
         if not callable(forward_model):
@@ -53,10 +63,14 @@ class LearnedLandscape(nn.Module):
             raise TypeError(f"mapping must be a landscape_opt.mappings.Mapping, got {type(mapping).__name__}")
         if given is not None and not callable(given):
             raise TypeError(f"given must be a function of a batch of targets, got {type(given).__name__}")
+        if precision is not None and not isinstance(precision, Autocast):
+            raise TypeError(f"precision must be an Autocast, as Autocast(torch.bfloat16), got {precision!r}")
         self.layout = Layout(x_init)
         self._guest = (forward_model,)  # in a tuple, so that nn.Module does not adopt it
         self.mapping = AnchoredMapping() if mapping is None else mapping
-        self.given = given
+        self.given, self.precision = given, precision
+        if precision is not None:
+            precision.around(forward_model, self.layout)  # refuses an x that autocast leaves alone
 
     @property
     def forward_model(self) -> ForwardModel:
@@ -82,8 +96,14 @@ class LearnedLandscape(nn.Module):
     def forward(self, z: Tensor, target: Batch | None = None, evaluation: Evaluation | None = None) -> Any:
         """F(θ(z; what is known)): the prediction, differentiable in z and θ."""
         extra = () if self.given is None else (self.given(target),)
-        with frozen(self.forward_model) as forward_model:
+        with self.guest() as forward_model:
             return forward_model(self.x(z, target, evaluation), *extra)
+
+    @contextmanager
+    def guest(self) -> Iterator[ForwardModel]:
+        """F as all that is computed here calls it: frozen, and in its precision."""
+        with frozen(self.forward_model) as forward_model:
+            yield forward_model if self.precision is None else self.precision.around(forward_model, self.layout)
 
     def _mapped(self, z: Tensor, context: Context) -> Tensor:
         if self.mapping.is_built:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import Tensor
@@ -69,13 +70,15 @@ class Logging(Callback):
         self.log = log
 
     def on_round_end(self, *, inverter: LandscapeInverter, record: RoundRecord, **context: Any) -> None:
-        """Log the figures of the round."""
-        self.log(figures(inverter, record), record.round)
+        """Log the figures of the round, on rank 0."""
+        if inverter.ranks.is_first:
+            self.log(figures(inverter, record), record.round)
 
 
-def weights_of(inverter: LandscapeInverter) -> dict[str, Tensor]:
-    """A copy of θ's weights and scales."""
-    return {name: value.detach().clone() for name, value in inverter.landscape.mapping.state_dict().items()}
+def weights_of(inverter: LandscapeInverter) -> dict[str, Any]:
+    """A copy of θ's weights and scales, and of the extra state that a mapping may have."""
+    state = inverter.landscape.mapping.state_dict()
+    return {name: value.detach().clone() if isinstance(value, Tensor) else deepcopy(value) for name, value in state.items()}
 
 
 def figures(inverter: LandscapeInverter, record: RoundRecord) -> dict[str, float]:

@@ -72,7 +72,7 @@ class DivergenceGuard(Callback):
     def __init__(self, factor: float = 10.0, every: int = 25, max_returns: int = 3) -> None:
         self.factor, self.every, self.max_returns = factor, every, max_returns
         self.mean, self.num_seen, self.num_bad, self.num_idle, self.num_returns = 0.0, 0, 0, 0, 0
-        self.weights: dict[str, Tensor] | None = None
+        self.weights: dict[str, Any] | None = None
         self.optimizer: dict[str, Any] | None = None
 
     def on_round_end(self, *, inverter: LandscapeInverter, record: RoundRecord, fit: FitLoop, **context: Any) -> bool:

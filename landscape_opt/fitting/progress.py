@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..results import RoundRecord
 from .callbacks import Callback
 from .loop import FitLoop
 
+if TYPE_CHECKING:
+    from ..inverter import LandscapeInverter
+
 
 class ProgressBar(Callback):
-    """A tqdm bar by the seconds of the fit, or by its rounds."""
+    """A tqdm bar by the seconds of the fit, or by its rounds; on rank 0 alone."""
 
     def __init__(self) -> None:
         self.bar: Any = None
 
-    def on_fit_begin(self, *, fit: FitLoop, **context: Any) -> None:
+    def on_fit_begin(self, *, inverter: LandscapeInverter, fit: FitLoop, **context: Any) -> None:
         """Open the bar, at where a resumed fit stands."""
+        if not inverter.ranks.is_first:
+            return
         from tqdm import tqdm  # here, because it costs a tenth of a second to import
 
         by_seconds = fit.max_seconds is not None
@@ -25,12 +30,15 @@ class ProgressBar(Callback):
 
     def on_round_end(self, *, record: RoundRecord, fit: FitLoop, **context: Any) -> None:
         """Move it on."""
+        if self.bar is None:
+            return
         self.bar.set_postfix_str(f"round {record.round}, objective {record.objective:.4g}", refresh=False)
         self.bar.update(self._done(fit) - self.bar.n)
 
     def on_fit_end(self, **context: Any) -> None:
         """Close it."""
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
 
     @staticmethod
     def _done(fit: FitLoop) -> int:

@@ -73,13 +73,15 @@ class Rehearsal(Callback):
         elif (found := _shapes(self.given)) != (wanted := _shapes(first)):
             raise ValueError(f"the old targets have rows of {found}, the new ones of {wanted}; they must be alike")
 
-    def feed(self, targets: Any, batch_size: int, seed: int, position: int, **settings: Any) -> RehearsedFeed:
+    def feed(
+        self, targets: Any, batch_size: int, seed: int, position: int = 0, device: torch.device | None = None
+    ) -> RehearsedFeed:
         """The feed of a fit on ``targets``, with old ones among them; arguments as those of a ``TargetFeed``."""
         if self.old is None:
             raise ValueError("there are no old targets yet: begin(inverter, targets) looks them up")
         if batch_size < 2:
             raise ValueError(f"a batch with old and new targets needs at least 2 rows, got batch_size={batch_size}")
-        return RehearsedFeed(self, self.old, targets, batch_size - self.num_old(batch_size), seed, position, **settings)
+        return RehearsedFeed(self, self.old, targets, batch_size - self.num_old(batch_size), seed, position, device)
 
     def state_dict(self) -> dict[str, Any]:
         """The old targets where they were found in the memory; of those that were given, a hash."""
@@ -113,7 +115,7 @@ class RehearsedFeed(TargetFeed):
         num_new: new rows of a batch, where the targets are not batched already.
         seed: of the order.
         position: batches already taken.
-        settings: of the ``TargetFeed``.
+        device: where the landscape lies.
     """
 
     def __init__(
@@ -124,9 +126,9 @@ class RehearsedFeed(TargetFeed):
         num_new: int,
         seed: int,
         position: int = 0,
-        **settings: Any,
+        device: torch.device | None = None,
     ) -> None:
-        super().__init__(targets, num_new, seed, position, **settings)
+        super().__init__(targets, num_new, seed, position, device)
         self.old, self.share = old, rehearsal.share
 
     def next(self) -> Batch:

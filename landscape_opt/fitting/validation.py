@@ -90,7 +90,7 @@ class Validation(Callback):
         self.budgets, self.every, self.keep_best = tuple(budgets), every, keep_best
         self.plain: Curve | None = None
         self.best: ValidationRecord | None = None
-        self.best_weights: dict[str, Tensor] | None = None
+        self.best_weights: dict[str, Any] | None = None
 
     def on_fit_begin(self, *, inverter: LandscapeInverter, **context: Any) -> None:
         """Learn what plain descent reaches, and refuse targets of another size."""

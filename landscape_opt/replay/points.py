@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from .. import batches
 from ..batches import Batch
 from ..mappings.context import Context
 from ..mappings.mapping import Mapping
@@ -39,6 +40,18 @@ class Points:
     fixed_x: Tensor | None = None
     is_fixed: Tensor | None = None
     end: Tensor | None = None
+
+    def rows(self, index: Tensor) -> Points:
+        """The rows that ``index`` picks."""
+        return Points(
+            target=batches.rows(self.target, index),
+            context=self.context.rows(index),
+            z=self.z[index],
+            loss_before=self.loss_before[index],
+            fixed_x=None if self.fixed_x is None else self.fixed_x[index],
+            is_fixed=None if self.is_fixed is None else self.is_fixed[index],
+            end=None if self.end is None else self.end[index],
+        )
 
     def reach(self, mapping: Mapping) -> Tensor:
         """x of these points under θ as it is now, (B, d), with its graph."""
@@ -109,6 +122,9 @@ class Replay(ABC):
 
     def observe(self, points: Points, evaluation: Evaluation | None, guide: Guide) -> None:  # noqa: B027  # a buffer need not listen
         """Hear the evaluation that the update made at the points."""
+
+    def to(self, device: torch.device) -> None:  # noqa: B027  # what keeps nothing has nothing to move
+        """Move what is kept to where the landscape lies now; :meth:`collect` does so where that has changed."""
 
     @abstractmethod
     def state_dict(self) -> State:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
@@ -13,37 +13,12 @@ from ..mappings.context import Context
 from ..objective import Evaluation
 from .points import Guide, Points, Replay, State
 from .second_chances import second_chances
+from .stream import Stream
 
 SOLVED = 1e-7
 """A row leaves the stream at this share of L₀: what follows is the solver's business."""
 MAX_GROWTH = 4.0
 NO_LOSS = float("nan")
-
-
-@dataclass(frozen=True)
-class _Stream:
-    """The rows on the way, N of them. ``age`` counts the evaluations behind a row; 0 is fresh."""
-
-    target: Batch
-    evaluation: Evaluation
-    z: Tensor
-    age: Tensor
-    leave_at: Tensor
-    known: Tensor
-    fixed_x: Tensor
-    is_fixed: Tensor
-
-    def begun(self, rows: Tensor, horizon: int, place: Tensor, elsewhere: Tensor, told: Tensor) -> _Stream:
-        """The same, but that ``rows`` are fresh: those ``elsewhere`` at their ``place``, and those ``told`` their target."""
-        return replace(
-            self,
-            age=torch.where(rows, 0, self.age),
-            leave_at=torch.where(rows, horizon, self.leave_at),
-            z=torch.where(rows[:, None], 0.0, self.z),
-            known=torch.where(rows, told.to(self.known), self.known),
-            fixed_x=torch.where(rows[:, None], place, self.fixed_x),
-            is_fixed=torch.where(rows, elsewhere, self.is_fixed),
-        )
 
 
 class Streaming(Replay):
@@ -82,7 +57,7 @@ class Streaming(Replay):
         self.num_rows, self.horizon, self.updates_per_round = num_rows, horizon, updates_per_round
         self.start_share, self.elsewhere, self.blind = start_share, elsewhere, blind
         self.second_chances = second_chances
-        self.stream: _Stream | None = None
+        self.stream: Stream | None = None
         self.pool: Batch | None = None
         self.position = 0
         self.num_rounds = 0
@@ -98,6 +73,7 @@ class Streaming(Replay):
         self.num_rounds += 1
         if self.stream is None:
             self.stream = self._first_rows(guide)
+        self.to(guide.mapping.x_init.device)
         seen = (self.loss_sum / self.loss_count).nan_to_num(torch.nan)
         self.loss_sum.zero_()
         self.loss_count.zero_()
@@ -173,12 +149,12 @@ class Streaming(Replay):
         fresh: Batch = batches.rows(self.pool, index)
         return fresh
 
-    def _first_rows(self, guide: Guide) -> _Stream:
+    def _first_rows(self, guide: Guide) -> Stream:
         mapping, target = guide.mapping, self._next_targets(self.num_rows)
         x = mapping.x_init.expand(self.num_rows, -1).clone()
         num_seen = mapping.spec.num_prediction_features if mapping.spec is not None else 0
         nothing = Evaluation(x, torch.ones_like(x[:, 0]), torch.zeros_like(x), x.new_zeros(self.num_rows, num_seen))
-        return _Stream(
+        return Stream(
             target=target,
             evaluation=nothing,
             z=x.new_zeros(self.num_rows, mapping.dim_z),
@@ -219,6 +195,12 @@ class Streaming(Replay):
         self.stream = stream.begun(chances.rows, self.horizon, place, chances.rows, told=~chances.rows)
         return chances.rows
 
+    def to(self, device: torch.device) -> None:
+        """Move the rows on the way with the landscape, and their targets to where those of this round lie."""
+        if self.stream is None:
+            return
+        self.stream = self.stream.to(device, like=self.pool)
+
     def state_dict(self) -> State:
         """The stream, and the place in the round."""
         stream = self.stream
@@ -237,6 +219,6 @@ class Streaming(Replay):
     def load_state_dict(self, state: State) -> None:
         """Take back a stream."""
         parts = state["stream"]
-        self.stream = None if parts is None else _Stream(**{**parts, "evaluation": Evaluation(**parts["evaluation"])})
+        self.stream = None if parts is None else Stream(**{**parts, "evaluation": Evaluation(**parts["evaluation"])})
         self.num_rounds = int(state["num_rounds"])
         self.loss_sum, self.loss_count = state["loss_sum"].clone(), state["loss_count"].clone()
