@@ -40,6 +40,7 @@ PACKAGES = (
     "landscape_opt.fitting",
     "landscape_opt.hypotheses",
     "landscape_opt.theta_objective",
+    "landscape_opt.diagnostics",
     "landscape_opt.problems",
     "landscape_opt.applications.gan",
     "landscape_opt.applications.pose",

@@ -46,6 +46,7 @@ from .mappings.residual import ResidualMapping
 from .memory import Memory
 from .objective import ForwardModel, Given, LossFn, Objective
 from .persistence import mapping_state, new_optimizer, optimizer_state
+from .precision import Autocast
 from .replay import Alternating, Guide, Replay, Streaming
 from .restore import COUNTERS, restore
 from .results import InversionResult, RoundRecord
@@ -496,6 +497,7 @@ class LandscapeInverter:
         theta_optimizer: OptimizerFactory | None = None,
         replay: Replay | None = None,
         theta_objective: ThetaObjective | None = None,
+        precision: Autocast | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
         """An inverter from a file; goes on fitting exactly where it was saved.
@@ -510,6 +512,7 @@ class LandscapeInverter:
             theta_optimizer: as at saving, where there was one.
             replay: of the user's own, if the saved one was.
             theta_objective: of the user's own, if the saved one was.
+            precision: what F is computed in, as in :class:`~landscape_opt.LearnedLandscape`.
             device: where x and θ are to lie; None is where the weights of F lie, and the CPU for an F without.
 
         Raises:
@@ -528,6 +531,7 @@ class LandscapeInverter:
             theta_optimizer=theta_optimizer,
             replay=replay,
             theta_objective=theta_objective,
+            precision=precision,
             device=device,
         )
 

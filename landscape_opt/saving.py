@@ -77,7 +77,8 @@ def load(
         loss_fn: as at saving.
         device: where x and θ are to lie; None is where the weights of F lie, and the CPU for an F without.
         stacklevel: of warnings.
-        own: ``given``, ``mapping``, ``z_optimizer``, ``theta_optimizer``, ``replay`` and ``theta_objective`` of the user's.
+        own: ``given``, ``mapping``, ``z_optimizer``, ``theta_optimizer``, ``replay``, ``theta_objective`` and
+            ``precision`` of the user's.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -90,7 +91,7 @@ def load(
         Layout(settings.x_init)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{os.fspath(path)!r} cannot be loaded: {error}") from error
-    parts = ("given", "mapping", "z_optimizer", "theta_optimizer", "replay", "theta_objective")
+    parts = ("given", "mapping", "z_optimizer", "theta_optimizer", "replay", "theta_objective", "precision")
     given: dict[str, Any] = {**dict.fromkeys(parts), **own}
     differences, remarks = _compared(path, settings.x_init)
     if differences := settings.missing(**given) + differences:
@@ -120,7 +121,7 @@ def _made(
         made(getattr(settings, what), given[what], what) for what in ("mapping", "replay", "theta_objective")
     )
     return make(
-        LearnedLandscape(forward_model, x_init, mapping, given["given"]),
+        LearnedLandscape(forward_model, x_init, mapping, given["given"], given["precision"]),
         loss_fn,
         z_optimizer=given["z_optimizer"],
         theta_optimizer=given["theta_optimizer"],

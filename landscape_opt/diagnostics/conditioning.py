@@ -57,7 +57,7 @@ class Conditioning:
         learned: of JJᵀ H, (S, N); NaN also where a target was handed over and its mapping keeps one chart.
         left_in_x: share of the loss that the best gradient step leaves in X, (S, N); NaN also where the model has no
             lowest point along it, or promises a loss below zero: it does not hold that far.
-        left_learned: likewise along −JJᵀ g.
+        left_learned: likewise along −JJᵀ g, (S, N).
         num_flat: eigenvalues of H that are not told from zero, (S, N); −1 where in_x is NaN.
         is_convex: whether H has no negative eigenvalue, (S, N); False where in_x is NaN.
         rows: the targets, (N,).

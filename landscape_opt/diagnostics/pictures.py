@@ -40,6 +40,19 @@ def draw_slices(found: Slices, out: Path, title: str = "") -> Path:
 
     Raises:
         ImportError: if matplotlib is not installed.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from pathlib import Path
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> from landscape_opt.diagnostics import slices
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> inverter = LandscapeInverter(LearnedLandscape(lambda x: x.cumsum(1), torch.zeros(3)), squares)
+        >>> targets = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+        >>> inverter = inverter.fit(targets, num_rounds=2, progress=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     draw_slices(slices(inverter, targets, resolution=9), Path(folder, "slices.svg")).name
+        'slices.svg'
     """
     with _figure(6.4, 4.4, out) as figure:
         panels = figure.subplots(1, 2)
@@ -72,6 +85,19 @@ def draw_losses(found: Diagnosis, out: Path, title: str = "") -> Path:
 
     Raises:
         ImportError: if matplotlib is not installed.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from pathlib import Path
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> from landscape_opt.diagnostics import diagnose
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> inverter = LandscapeInverter(LearnedLandscape(lambda x: x.cumsum(1), torch.zeros(3)), squares)
+        >>> targets = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+        >>> inverter = inverter.fit(targets, num_rounds=2, progress=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     draw_losses(diagnose(inverter, targets[:8], max_evaluations=5), Path(folder, "losses.svg")).name
+        'losses.svg'
     """
     with _figure(4.6, 3.6, out) as figure:
         axes = figure.subplots()
@@ -90,7 +116,22 @@ def draw_losses(found: Diagnosis, out: Path, title: str = "") -> Path:
 
 
 def described(found: Slices) -> str:
-    """Alternative text of :func:`draw_slices`, for those who do not see it."""
+    """Alternative text of :func:`draw_slices`, for those who do not see it.
+
+    Args:
+        found: what was drawn.
+
+    Example:
+        >>> import torch
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> from landscape_opt.diagnostics import slices
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> inverter = LandscapeInverter(LearnedLandscape(lambda x: x.cumsum(1), torch.zeros(3)), squares)
+        >>> targets = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+        >>> inverter = inverter.fit(targets, num_rounds=2, progress=False)
+        >>> described(slices(inverter, targets, resolution=9))[:45]
+        'Two panels with the loss of one target in col'
+    """
     plain, learned = found.in_x.plain, found.in_x.learned
     parts = ["Two panels with the loss of one target in colour, dark where it is low."]
     if plain is not None:

@@ -62,6 +62,21 @@ class Logging(Callback):
 
     Args:
         log: takes names with numbers, and the round.
+
+    Raises:
+        TypeError: if ``log`` is not callable.
+
+    Example:
+        >>> import torch
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> y = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+        >>> inverter = LandscapeInverter(LearnedLandscape(torch.sinh, torch.zeros(2)), squares, batch_size=16)
+        >>> seen = []
+        >>> log = Logging(lambda figures, step: seen.append(step))
+        >>> inverter = inverter.fit(y, num_rounds=2, callbacks=[log], progress=False)
+        >>> seen
+        [0, 1]
     """
 
     def __init__(self, log: Log) -> None:

@@ -24,6 +24,9 @@ class EarlyStopping(Callback):
         patience: validations without a fall.
         min_delta: decades that count as a fall.
 
+    Raises:
+        ValueError: if ``patience`` is below 1, or ``min_delta`` negative.
+
     Example:
         >>> EarlyStopping(patience=3).patience
         3
@@ -67,6 +70,10 @@ class DivergenceGuard(Callback):
         factor: by which the objective may rise.
         every: rounds between two copies.
         max_returns: after so many the fit ends, with a warning.
+
+    Example:
+        >>> DivergenceGuard().num_returns  # how often θ has been taken back so far
+        0
     """
 
     def __init__(self, factor: float = 10.0, every: int = 25, max_returns: int = 3) -> None:

@@ -28,6 +28,19 @@ class FitLoop:
         num_rounds_done: rounds of this fit.
         rate_scale: a further factor of the learning rate, for callbacks to change.
         is_over: whether a fit with these arguments has come to its end.
+
+    Example:
+        >>> import torch
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> from landscape_opt.fitting import Constant
+        >>> from landscape_opt.targets import TargetFeed
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> y = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+        >>> inverter = LandscapeInverter(LearnedLandscape(torch.sinh, torch.zeros(2)), squares, batch_size=16)
+        >>> loop = FitLoop(inverter, Constant(), callbacks=[], num_rounds=2)  # as fit does
+        >>> loop.run(TargetFeed(y, batch_size=16, seed=0))
+        >>> loop.num_rounds_done, loop.is_over
+        (2, True)
     """
 
     def __init__(

@@ -13,7 +13,19 @@ if TYPE_CHECKING:
 
 
 class ProgressBar(Callback):
-    """A tqdm bar by the seconds of the fit, or by its rounds; on rank 0 alone."""
+    """A tqdm bar by the seconds of the fit, or by its rounds; on rank 0 alone.
+
+    Example:
+        >>> import torch
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> y = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+        >>> inverter = LandscapeInverter(LearnedLandscape(torch.sinh, torch.zeros(2)), squares, batch_size=16)
+        >>> bar = ProgressBar()  # what fit(progress=True) adds
+        >>> inverter = inverter.fit(y, num_rounds=2, callbacks=[bar], progress=False)
+        >>> bar.bar.n
+        2
+    """
 
     def __init__(self) -> None:
         self.bar: Any = None

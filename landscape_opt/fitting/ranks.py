@@ -161,6 +161,11 @@ def ranks_of(process_group: ProcessGroup | None = None, timeout: float = TIMEOUT
     Args:
         process_group: None takes the default group, once ``torch.distributed`` is initialised.
         timeout: seconds that a rank is waited for.
+
+    Example:
+        >>> ranks = ranks_of()  # no process group was initialised here
+        >>> ranks.size, ranks.is_first
+        (1, True)
     """
     if not torch.distributed.is_available():
         return Alone()

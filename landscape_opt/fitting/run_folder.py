@@ -41,6 +41,9 @@ class Checkpoints(Callback):
         every_seconds: between two files; the first and the last state are always written.
         every_rounds: or as many rounds, whichever is sooner.
 
+    Raises:
+        ValueError: if ``every_seconds`` is negative, or ``every_rounds`` below 1.
+
     Example:
         >>> import tempfile, torch
         >>> from landscape_opt import LandscapeInverter, LearnedLandscape

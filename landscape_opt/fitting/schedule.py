@@ -36,6 +36,9 @@ class Cosine(Schedule):
     Args:
         floor: the factor at the end.
 
+    Raises:
+        ValueError: if ``floor`` is not in [0, 1].
+
     Example:
         >>> round(Cosine().factor(0.5), 3), round(Cosine(floor=0.1).factor(1.0), 3)
         (0.5, 0.1)

@@ -64,6 +64,10 @@ class Validation(Callback):
         every: rounds between two validations; the last round of a fit is always validated.
         keep_best: end with the best θ among those validated, rather than with the last.
 
+    Raises:
+        ValueError: for targets that are empty or not finite, budgets that do not ascend from 0 on or end below 1, or
+            ``every`` below 1.
+
     Example:
         >>> import torch
         >>> from landscape_opt import LandscapeInverter, LearnedLandscape

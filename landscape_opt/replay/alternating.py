@@ -36,6 +36,19 @@ class Alternating(Replay):
         capacity: points kept; the oldest go first.
         max_bytes: of all points together, 4 GiB by default; where fewer than ``capacity`` fit, fewer are kept.
         device: where the points lie, as ``"cpu"`` for a fit on a GPU whose memory they would fill; None is where x lies.
+
+    Raises:
+        ValueError: if a number is below 1.
+
+    Example:
+        >>> import torch
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> y = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+        >>> replay = Alternating(num_steps=5, updates_per_round=4, batch_size=32)
+        >>> inverter = LandscapeInverter(LearnedLandscape(torch.sinh, torch.zeros(2)), squares, replay=replay, batch_size=16)
+        >>> len(inverter.fit(y, num_rounds=2, progress=False).history[-1].trajectory_loss)
+        6
     """
 
     def __init__(

@@ -36,6 +36,19 @@ class Streaming(Replay):
         elsewhere: share of new rows that start elsewhere.
         blind: share of those whose target features are hidden.
         second_chances: whether rows that would leave unsolved may go on from the memory.
+
+    Raises:
+        ValueError: if a number is below 1, or a share not in [0, 1).
+
+    Example:
+        >>> import torch
+        >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+        >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+        >>> y = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+        >>> replay = Streaming(num_rows=16, horizon=4, updates_per_round=8)
+        >>> inverter = LandscapeInverter(LearnedLandscape(torch.sinh, torch.zeros(2)), squares, replay=replay, batch_size=16)
+        >>> len(inverter.fit(y, num_rounds=2, progress=False).history[-1].trajectory_loss)
+        5
     """
 
     def __init__(
