@@ -9,6 +9,7 @@ result = inverter.invert(target, max_evaluations=20)
 result.x, result.loss, result.status, result.num_evaluations, result.history
 """
 
+from .adaptation import Adaptation
 from .checkpoint import CheckpointError
 from .differentiable import Differentiable
 from .inverter import LandscapeInverter
@@ -21,6 +22,7 @@ from .stages import Stage
 from .terms import PerTarget
 
 __all__ = [
+    "Adaptation",
     "CheckpointError",
     "Differentiable",
     "InversionHistory",

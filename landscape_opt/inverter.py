@@ -13,6 +13,7 @@ from typing import Any, Self
 import torch
 
 from . import hub, saving
+from .adaptation import Adaptation
 from .batches import Batch
 from .calibration import calibrate
 from .checks import check_fitted, check_length_of_fit, check_parts
@@ -27,12 +28,13 @@ from .fitting import (
     Log,
     Logging,
     ProgressBar,
+    Rehearsal,
     Schedule,
     Validation,
 )
 from .fitting.agreement import of_fit, of_inversion, of_round
 from .fitting.loop import FitLoop
-from .fitting.ranks import Ranks, ranks_of
+from .fitting.ranks import Alone, Ranks, ranks_of
 from .fitting.round import Backward, Updater, play
 from .fitting.shared_inversion import inverted
 from .fitting.shared_objective import shared
@@ -249,6 +251,7 @@ class LandscapeInverter:
         validation: Validation | Batch | None = None,
         checkpoint: Checkpoints | str | os.PathLike[str] | None = None,
         callbacks: Sequence[Callback] = (),
+        rehearse: Rehearsal | Batch | None = None,
         log: Log | None = None,
         progress: bool = True,
     ) -> Self:
@@ -266,6 +269,8 @@ class LandscapeInverter:
             checkpoint: a folder, or :class:`~landscape_opt.fitting.Checkpoints` of one: called again with the same
                 arguments, also in another process, the fit goes on from there, and ends as if never interrupted.
             callbacks: told of every round, in order.
+            rehearse: old targets, or a :class:`~landscape_opt.fitting.Rehearsal` of them, which are to stand among the new
+                ones, so that what the landscape knows of them is not lost.
             log: ``log(dict, step)``, called after every round.
             progress: whether to show a progress bar.
 
@@ -283,8 +288,11 @@ class LandscapeInverter:
             validation = Validation(validation)
         if checkpoint is not None and not isinstance(checkpoint, Checkpoints):
             checkpoint = Checkpoints(checkpoint)
+        if rehearse is not None and not isinstance(rehearse, Rehearsal):
+            rehearse = Rehearsal(rehearse)
         told: list[Callback | None] = [
             DivergenceGuard(),
+            rehearse,  # not told anything, but its old targets are part of what is resumed
             validation,
             *callbacks,
             None if log is None else Logging(log),
@@ -293,11 +301,14 @@ class LandscapeInverter:
         ]
         loop = FitLoop(self, schedule, [one for one in told if one is not None], max_seconds, num_rounds)
         with self.ranks.together("the fit"):
+            if rehearse is not None:
+                rehearse.begin(self, targets)
             if checkpoint is not None:
                 checkpoint.resume(self, loop, targets)
             self.ranks.same(of_fit(self, targets))
             if not loop.is_over:
-                loop.run(TargetFeed(targets, self.batch_size, self.seed, self.num_batches, self.landscape.layout.device))
+                feed = TargetFeed if rehearse is None else rehearse.feed
+                loop.run(feed(targets, self.batch_size, self.seed, self.num_batches, self.landscape.layout.device))
         return self
 
     def invert(
@@ -322,6 +333,7 @@ class LandscapeInverter:
         starts: Starts | None = None,
         stages: Sequence[Stage] = (),
         differentiable: Differentiable | str | None = None,
+        adapt: Adaptation | bool | None = None,
         allow_unfitted: bool = False,
     ) -> InversionResult:
         """Find x with F(x) ≈ y for every target.
@@ -360,6 +372,8 @@ class LandscapeInverter:
             differentiable: ``"implicit"`` or ``"unrolled"``, a :class:`~landscape_opt.Differentiable`: ``result.x``,
                 ``result.prediction`` and ``result.loss`` carry gradients in the target and in tensors that the loss
                 holds. What that costs in F is not counted.
+            adapt: True, or an :class:`~landscape_opt.Adaptation`: a copy of θ learns from these very targets first, which
+                takes a part of ``max_evaluations``, and inverts them. This inverter stays as it is.
             allow_unfitted: run before any fit, as plain descent in X.
 
         Raises:
@@ -396,10 +410,20 @@ class LandscapeInverter:
             starts=starts,
             differentiable=None if differentiable is None else Differentiable(differentiable),
         )
-        check_fitted(self.landscape.is_fitted, allow_unfitted)
+        adaptation = Adaptation.of(adapt)
+        check_fitted(self.landscape.is_fitted, allow_unfitted and adaptation is None)
         if self.landscape.is_fitted:
             self.landscape.check_fits(refuse_empty(target))
         target = refuse_empty(target)
+        if adaptation is None:
+            return self._answer(target, request, stages)
+        if not isinstance(self.ranks, Alone):
+            raise ValueError("adapt= learns in one process alone: leave it out where ranks invert together")
+        with self._guests(self._seed_of("adapt", 0), request.terms(self.landscape.layout)) as objective:
+            adapted = adaptation.run(self, target, request, objective)
+        return adapted.charged(adapted.inverter._answer(target, adapted.request, stages))
+
+    def _answer(self, target: Batch, request: Request, stages: Sequence[Stage]) -> InversionResult:
         with self.ranks.together("an inversion"):
             if stages:
                 return in_stages(partial(self._invert, target), request, stages)

@@ -17,7 +17,8 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
     "page",
     [
         *("README.md", "docs/quickstart.md", "docs/asking.md", "docs/optimizer.md", "docs/worth_it.md"),
-        *("docs/fitting.md", "docs/diagnostics.md"),
+        *("docs/fitting.md", "docs/diagnostics.md", "docs/saving.md"),
+        *("docs/precision.md", "docs/logging.md", "docs/lifelong.md"),
         "docs/applications/adversarial_defence.md",
     ],
 )

@@ -227,3 +227,11 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_first_round(tmp_p
 def test_errors_of_checkpoints(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         Checkpoints(tmp_path, **arguments)
+
+
+def test_a_bar_and_a_log_may_come_and_go(tmp_path, capsys):
+    seen = []
+    begun().fit(TARGETS, num_rounds=2, checkpoint=tmp_path, log=lambda figures, step: seen.append(step))
+    inverter = begun().fit(TARGETS, num_rounds=3, checkpoint=tmp_path, progress=False)
+    assert seen == [0, 1]
+    assert_same(ended(inverter), ended(begun().fit(TARGETS, num_rounds=3, progress=False)))

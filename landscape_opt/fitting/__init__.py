@@ -3,11 +3,14 @@
 from .callbacks import Callback, Log, Logging
 from .guard import DivergenceGuard, EarlyStopping
 from .loop import FitLoop
+from .pictures import TrajectoryPictures
 from .process_group import OfGroup
 from .progress import ProgressBar
 from .ranks import Alone, RankError, Ranks, ranks_of
+from .rehearsal import Rehearsal
 from .run_folder import Checkpoints, ResumeError
 from .schedule import Constant, Cosine, Schedule
+from .tensorboard import TensorBoard
 from .validation import Validation
 
 __all__ = [
@@ -25,8 +28,11 @@ __all__ = [
     "ProgressBar",
     "RankError",
     "Ranks",
+    "Rehearsal",
     "ResumeError",
     "Schedule",
+    "TensorBoard",
+    "TrajectoryPictures",
     "Validation",
     "ranks_of",
 ]

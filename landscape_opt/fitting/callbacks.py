@@ -49,6 +49,11 @@ class Callback:
     def on_fit_end(self, *, inverter: LandscapeInverter, fit: FitLoop) -> None:
         """After the last round; not where an error ended the fit."""
 
+    @property
+    def settings(self) -> str:
+        """What a fit that is resumed is to have in common with the one that was begun; empty where nothing depends on it."""
+        return type(self).__name__
+
     def state_dict(self) -> dict[str, Any]:
         """What later calls depend on: Tensors, numbers, text, lists and dicts."""
         return {}
@@ -83,6 +88,11 @@ class Logging(Callback):
         if not callable(log):
             raise TypeError(f"log must be a function log(dict, step), got {type(log).__name__}")
         self.log = log
+
+    @property
+    def settings(self) -> str:
+        """Nothing depends on a log."""
+        return ""
 
     def on_round_end(self, *, inverter: LandscapeInverter, record: RoundRecord, **context: Any) -> None:
         """Log the figures of the round, on rank 0."""

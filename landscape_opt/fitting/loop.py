@@ -58,6 +58,11 @@ class FitLoop:
         self._looked_at = 0.0
 
     @property
+    def with_state(self) -> list[Callback]:
+        """The callbacks that a fit depends on."""
+        return [callback for callback in self.callbacks if callback.settings]
+
+    @property
     def seconds(self) -> float:
         """Wall time of this fit."""
         return self._seconds_before + time.monotonic() - self._began
@@ -105,12 +110,12 @@ class FitLoop:
             "seconds": self.seconds,
             "rate_scale": self.rate_scale,
             "is_over": self.is_over,
-            "callbacks": [callback.state_dict() for callback in self.callbacks],
+            "callbacks": [callback.state_dict() for callback in self.with_state],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self.num_rounds_done, self.rate_scale = state["num_rounds_done"], state["rate_scale"]
         self._seconds_before = state["seconds"]
-        for callback, saved in zip(self.callbacks, state["callbacks"], strict=True):
+        for callback, saved in zip(self.with_state, state["callbacks"], strict=True):
             callback.load_state_dict(saved)

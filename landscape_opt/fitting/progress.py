@@ -30,6 +30,11 @@ class ProgressBar(Callback):
     def __init__(self) -> None:
         self.bar: Any = None
 
+    @property
+    def settings(self) -> str:
+        """Nothing depends on a bar."""
+        return ""
+
     def on_fit_begin(self, *, inverter: LandscapeInverter, fit: FitLoop, **context: Any) -> None:
         """Open the bar, at where a resumed fit stands."""
         if not inverter.ranks.is_first:

@@ -68,6 +68,11 @@ class Checkpoints(Callback):
         self.manifest: Manifest = {}
         self.written_at, self.written_round = 0.0, 0
 
+    @property
+    def settings(self) -> str:
+        """How often files are written changes nothing."""
+        return ""
+
     def resume(self, inverter: LandscapeInverter, fit: FitLoop, targets: Any) -> bool:
         """Take up what the folder holds; whether it held a fit.
 
@@ -169,7 +174,7 @@ def _manifest(inverter: LandscapeInverter, fit: FitLoop, targets: Any) -> Manife
         "theta_optimizer": of_callable(inverter.theta_optimizer),
         "z_optimizer": of_callable(inverter.z_optimizer),
         "schedule": repr(fit.schedule),
-        "callbacks": ", ".join(type(callback).__name__ for callback in fit.callbacks),
+        "callbacks": ", ".join(callback.settings for callback in fit.with_state),
         "torch": torch.__version__.split("+")[0],
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from .. import batches
 from ..batches import Batch
 from ..look_up import MUCH_BETTER
+from ..terms import given_target
 from .points import Guide
 
 UNSOLVED = 1e-3
@@ -52,8 +54,9 @@ def second_chances(guide: Guide, target: Batch, loss: Tensor, asking: Tensor) ->
     places = (asking & (loss > UNSOLVED * mapping.loss)).nonzero()[:, 0]
     if len(places) == 0:
         return None
-    wanted: Batch = batches.rows(target, places)
-    closest = memory.closest(wanted, NUM_CLOSEST)
+    wanted: Any = batches.rows(target, places)
+    terms = guide.objective.terms
+    closest = memory.closest(given_target(wanted, terms), NUM_CLOSEST, wanted["observed"] if terms.masked else None)
     if closest is None:
         return None
     found = memory.nearest(wanted, guide.objective.loss_of, closest, count=1)
