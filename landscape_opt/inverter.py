@@ -78,7 +78,7 @@ class LandscapeInverter:
         seed: of everything random; the global random state is never touched.
         compile_steps: whether what a step reads of θ goes through ``torch.compile``
             (:func:`~landscape_opt.compiled_steps.compile_steps`, which also takes its options).
-        ranks: processes that fit, and invert, together (:mod:`landscape_opt.fitting`). None takes those of torch's default
+        ranks: processes that fit, and invert, together (:class:`~landscape_opt.fitting.Ranks`). None takes those of torch's default
             process group where there is one; ``Alone()`` leaves this process to itself.
 
     Example:

@@ -40,7 +40,7 @@ class NotAvailable:
 class Conditioning:
     """How stretched the loss is along the descents of a few targets: H = ∂²L/∂x² in X, and JᵀH J in the learned chart.
 
-    The condition number is max |λ| / min |λ| over the eigenvalues that are not zero; those of JᵀH J are those of JJᵀH.
+    The condition number is ``max |λ| / min |λ|`` over the eigenvalues that are not zero; those of JᵀH J are those of JJᵀH.
     Gradient descent takes about as many steps as it says, if it has to go far in the flattest direction; 1 is a sphere.
     Where F is nearly blind to some direction, as to the one in which a redundant arm moves without its tip, the number is
     huge, and nobody has to go there. So the second figure asks what the gradient has to do with it: the share of the loss

@@ -28,7 +28,7 @@ class Spectrum:
 
     Attributes:
         eigenvalues: ascending, (B, k), float64: all of them, or those that Lanczos' method has found, the extreme ones best.
-        rounding: share of the largest |λ| below which an eigenvalue is not told from zero.
+        rounding: share of the largest ``|λ|`` below which an eigenvalue is not told from zero.
 
     Example:
         >>> spectrum = Spectrum(torch.tensor([[0.0, 1.0, 20.0]], dtype=torch.float64), rounding=1e-12)
@@ -41,14 +41,14 @@ class Spectrum:
 
     @property
     def condition(self) -> Tensor:
-        """max |λ| / min |λ| over the eigenvalues that are not zero, (B,); NaN where all are."""
+        """``max |λ| / min |λ|`` over the eigenvalues that are not zero, (B,); NaN where all are."""
         size = self.eigenvalues.abs()
         smallest = torch.where(self._is_flat, torch.inf, size).amin(1)
         return torch.where(smallest.isfinite(), size.amax(1) / smallest, torch.nan)
 
     @property
     def num_flat(self) -> Tensor:
-        """Eigenvalues that are not told from zero, (B,): directions in which the loss says nothing."""
+        """Number of eigenvalues that are not told from zero, (B,). The loss says nothing in those directions."""
         return self._is_flat.sum(1)
 
     @property
