@@ -12,7 +12,6 @@ from typing import Any, Self
 
 import torch
 
-from . import hub, saving
 from .adaptation import Adaptation
 from .batches import Batch
 from .calibration import calibrate
@@ -50,7 +49,6 @@ from .objective import ForwardModel, Given, LossFn, Objective
 from .persistence import mapping_state, new_optimizer, optimizer_state
 from .precision import Autocast
 from .replay import Alternating, Guide, Replay, Streaming
-from .restore import COUNTERS, restore
 from .results import InversionResult, RoundRecord
 from .solvers import HandOver, LandscapeStep, Solver, TorchOptim
 from .solvers.torch_optim import OptimizerFactory, refuse_coupled_rows
@@ -78,8 +76,8 @@ class LandscapeInverter:
         seed: of everything random; the global random state is never touched.
         compile_steps: whether what a step reads of θ goes through ``torch.compile``
             (:func:`~landscape_opt.compiled_steps.compile_steps`, which also takes its options).
-        ranks: processes that fit, and invert, together (:class:`~landscape_opt.fitting.Ranks`). None takes those of torch's default
-            process group where there is one; ``Alone()`` leaves this process to itself.
+        ranks: processes that fit, and invert, together (:class:`~landscape_opt.fitting.Ranks`). None takes those of torch's
+            default process group where there is one; ``Alone()`` leaves this process to itself.
 
     Example:
         >>> import torch
@@ -483,7 +481,11 @@ class LandscapeInverter:
             "memory": self.memory.state_dict(),
             "generator": self.generator.get_state(),
             "history": [asdict(record) for record in self.history],
-            "counters": {name: getattr(self, name) for name in COUNTERS},
+            "counters": {
+                "num_batches": self.num_batches,
+                "num_updates": self.num_updates,
+                "num_evaluations": self.num_evaluations,
+            },
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -492,6 +494,8 @@ class LandscapeInverter:
         Raises:
             CheckpointError: where a part is missing, or is not what this inverter can take; nothing has changed then.
         """
+        from .restore import restore  # here, as all about files: most programs begin without
+
         restore(self, state)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -502,10 +506,14 @@ class LandscapeInverter:
         Raises:
             NotWrittenError: an ``OSError``, where the disk is full or may not be written to; old files are as they were.
         """
+        from . import saving
+
         saving.save(self, path)
 
     def saved(self) -> dict[str, Any]:
         """What :meth:`save` writes: the settings, and :meth:`state_dict`."""
+        from . import saving
+
         return saving.saved(self)
 
     @classmethod
@@ -544,6 +552,8 @@ class LandscapeInverter:
             CheckpointError: if it is not a landscape file, or was damaged; as ``NewerFormatError`` if a later release wrote
                 it, as ``MismatchError`` if parts of the user's own are missing, all of which are named.
         """
+        from . import saving
+
         return saving.load(
             cls,
             path,
@@ -572,6 +582,8 @@ class LandscapeInverter:
             ...     LandscapeInverter.from_pretrained(folder, torch.sin, squares).seed
             3
         """
+        from . import hub
+
         return hub.push(self, repo_id, **options)
 
     @classmethod
@@ -579,6 +591,8 @@ class LandscapeInverter:
         cls, repo_id: str | os.PathLike[str], forward_model: ForwardModel, loss_fn: LossFn, **options: Any
     ) -> Self:
         """An inverter that was published; options as of :func:`landscape_opt.hub.from_pretrained`, and of :meth:`load`."""
+        from . import hub
+
         return hub.from_pretrained(cls, repo_id, forward_model, loss_fn, **options)
 
     @contextmanager

@@ -13,7 +13,8 @@ import torch
 import torch.distributed as dist
 
 from landscape_opt import LandscapeInverter, LearnedLandscape
-from landscape_opt.fitting import OfGroup, RankError
+from landscape_opt.fitting import RankError
+from landscape_opt.fitting.process_group import OfGroup
 from landscape_opt.mappings import AnchoredMapping
 from landscape_opt.replay import Alternating, Streaming
 from landscape_opt.theta_objective import DistanceToEnd

@@ -18,8 +18,8 @@ LINK = re.compile(r"\]\(([\w/]+\.md)(?:#([\w-]+))?\)")
 
 
 @pytest.mark.parametrize("page", [*PAGES, *(f"howto_{name}" for name in HOW_TO)])
-def test_python_blocks_run(page, capsys):
-    test_docs.test_python_blocks_run(f"docs/{page}.md", capsys)
+def test_python_blocks_run(page, capsys, tmp_path, monkeypatch):
+    test_docs.test_python_blocks_run(f"docs/{page}.md", capsys, tmp_path, monkeypatch)
 
 
 def test_every_status_has_its_row_with_its_number_in_order():

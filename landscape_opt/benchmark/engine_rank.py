@@ -15,7 +15,8 @@ from torch import Tensor, distributed, nn
 from torch.distributed import FileStore  # type: ignore[attr-defined]  # its module does not name it for type checkers
 
 from .. import checkpoint
-from ..fitting import Alone, Callback, OfGroup, RankError, Ranks
+from ..fitting import Alone, Callback, RankError, Ranks
+from ..fitting.process_group import OfGroup
 from ..inverter import LandscapeInverter
 from ..landscape import LearnedLandscape
 from ..problems import arm

@@ -4,7 +4,6 @@ from .callbacks import Callback, Log, Logging
 from .guard import DivergenceGuard, EarlyStopping
 from .loop import FitLoop
 from .pictures import TrajectoryPictures
-from .process_group import OfGroup
 from .progress import ProgressBar
 from .ranks import Alone, RankError, Ranks, ranks_of
 from .rehearsal import Rehearsal
@@ -24,7 +23,6 @@ __all__ = [
     "FitLoop",
     "Log",
     "Logging",
-    "OfGroup",
     "ProgressBar",
     "RankError",
     "Ranks",
