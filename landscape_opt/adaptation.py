@@ -50,6 +50,9 @@ class Adaptation:
         num_rows: trajectories on the way at a time; None takes one for every target, 256 at most.
         horizon: evaluations after which a trajectory ends.
 
+    Raises:
+        ValueError: for a number below 1, or a learning rate that is not positive.
+
     Example:
         >>> import torch
         >>> from landscape_opt import LandscapeInverter, LearnedLandscape

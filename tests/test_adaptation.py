@@ -37,6 +37,7 @@ def far(F, number=24):
     return F(1.0 + 0.5 * torch.randn(number, 4, generator=torch.Generator().manual_seed(1)))
 
 
+@pytest.mark.slow
 def test_unfamiliar_constraints_of_many_targets_are_met_by_more_of_them():
     problem = arm(1)
     inverter = LandscapeInverter(problem.landscape(), problem.loss_fn).fit(problem.train, num_rounds=30, progress=False)

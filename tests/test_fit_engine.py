@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from strategies import Fuse, case, new_inverter, squares
+from strategies import MAPPINGS, Fuse, case, new_inverter, squares
 
 from landscape_opt import LandscapeInverter, LearnedLandscape
 from landscape_opt.fitting import Callback, Constant, Cosine, DivergenceGuard, EarlyStopping, Logging, Validation
@@ -17,8 +17,12 @@ PROBLEM = case("mlp", torch.float64)
 TARGETS, HELD_OUT = PROBLEM.targets(128, 3), PROBLEM.targets(32, 8)
 
 
-def begun(**settings):
-    return new_inverter(PROBLEM.forward_model, PROBLEM.x_init, **settings)
+pytestmark = pytest.mark.filterwarnings("ignore:this fit has not paid")  # rounds of two updates teach little
+
+
+def begun():
+    landscape = LearnedLandscape(PROBLEM.forward_model, PROBLEM.x_init, MAPPINGS["anchored"]())
+    return LandscapeInverter(landscape, squares, replay=Streaming(32, 4, updates_per_round=2), batch_size=32)
 
 
 def weights(inverter):
@@ -111,7 +115,7 @@ def test_break_even_counts_the_evaluations_saved():
     problem = case("linear", torch.float64)
     checks = Validation(problem.targets(64, 8), budgets=(1, 2, 5, 10, 20), every=40)
     inverter = new_inverter(problem.forward_model, problem.x_init)
-    found = inverter.fit(problem.targets(256, 3), num_rounds=80, validation=checks, progress=False).history[-1].validation
+    found = inverter.fit(problem.targets(256, 3), num_rounds=40, validation=checks, progress=False).history[-1].validation
     assert found.pays
     arrived = next(
         budget for budget, loss in zip(found.budgets, found.median, strict=True) if loss <= found.plain_median[-1]
@@ -136,7 +140,7 @@ def test_a_theta_that_runs_away_is_taken_back(how):
 
 
 def test_a_fit_that_keeps_running_away_ends():
-    always = Spoil(range(3, 1000), lambda weight: weight.fill_(math.nan))
+    always = Spoil([3, 4, 5], lambda weight: weight.fill_(math.nan))
     with pytest.warns(RuntimeWarning, match="ran away") as warned:
         inverter = begun().fit(TARGETS, num_rounds=1000, callbacks=[always], progress=False)
     assert [str(one.message)[-19:] for one in warned][-1].endswith("the fit ends here")
@@ -193,9 +197,11 @@ def test_schedules():
         def on_round_end(self, *, record, **context):
             rates.append(record.learning_rate)
 
-    begun().fit(TARGETS, num_rounds=20, schedule=Cosine(floor=0.5), callbacks=[Rates()], progress=False)
+    warm = begun()
+    warm.num_updates = 50
+    warm.fit(TARGETS, num_rounds=20, schedule=Cosine(floor=0.5), callbacks=[Rates()], progress=False)
     wanted = [2e-3 * (0.5 + 0.25 * (1 + math.cos(math.pi * number / 20))) for number in range(20)]
-    assert rates[4:] == pytest.approx(wanted[4:])  # after the warm-up
+    assert rates == pytest.approx(wanted)
     assert [Constant().factor(share) for share in (0.0, 0.7)] == [1.0, 1.0]
     with pytest.raises(ValueError, match="floor must lie in"):
         Cosine(floor=2.0)
@@ -214,7 +220,7 @@ def test_a_users_optimizer_and_backward_take_the_place_of_ours():
     for batch in batches_:
         record = mine.step(batch, optimizer=optimizer, backward=backward)
         assert record.learning_rate == 2e-3
-    assert len(seen) == 16 * len(batches_)
+    assert len(seen) == 2 * len(batches_)
     assert mine.optimizer is None
     # ours with the warm-up taken out is the same
     own = begun_without_warm_up()

@@ -73,7 +73,7 @@ def fitted(folder, crash_after=None, method="default", every_rounds=2, **changes
 
 
 @pytest.mark.filterwarnings("ignore:this fit has not paid")  # after seven small rounds
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(crashes=st.lists(st.integers(1, 6), min_size=1, max_size=3), method=st.sampled_from(["default", "published"]),
        every_rounds=st.integers(1, 3))  # fmt: skip
 def test_a_resumed_fit_ends_as_one_that_was_never_interrupted(tmp_path_factory, crashes, method, every_rounds):
@@ -85,6 +85,7 @@ def test_a_resumed_fit_ends_as_one_that_was_never_interrupted(tmp_path_factory, 
     assert_same(ended(fitted(folder, method=method, every_rounds=every_rounds)), ended(alone))
 
 
+@pytest.mark.slow
 def test_processes_that_are_killed_at_random_instants():
     report = run_kills(num_kills=2, first_seed=5, num_rounds=8)
     assert [kill.is_same for kill in report.kills] == [True, True]

@@ -34,6 +34,9 @@ class Rehearsal(Callback):
         old_targets: a Tensor, or a tuple or dict of Tensors, like the new ones; None takes the predictions in the memory.
         share: of the rows of a batch that are old.
 
+    Raises:
+        ValueError: for a share that does not lie between 0 and 1, or old targets that are empty or not finite.
+
     Example:
         >>> import torch
         >>> from landscape_opt import LandscapeInverter, LearnedLandscape
