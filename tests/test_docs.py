@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import importlib.util
 import pathlib
 import re
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 ROOT = pathlib.Path(__file__).parent.parent
+HAS_TENSORBOARD = importlib.util.find_spec("tensorboard") is not None
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -18,7 +20,8 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
     [
         *("README.md", "docs/quickstart.md", "docs/asking.md", "docs/optimizer.md", "docs/worth_it.md"),
         *("docs/fitting.md", "docs/diagnostics.md", "docs/saving.md"),
-        *("docs/logging.md", "docs/lifelong.md"),
+        "docs/lifelong.md",
+        pytest.param("docs/logging.md", marks=pytest.mark.skipif(not HAS_TENSORBOARD, reason="needs tensorboard")),
         # Dynamo looks at .grad of what it traces, and hides the warning where warnings are no errors.
         pytest.param("docs/precision.md", marks=pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")),
         "docs/applications/adversarial_defence.md",
