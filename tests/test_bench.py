@@ -253,6 +253,7 @@ def test_hidden_elements_cannot_be_seen():
 # --- rivals
 
 
+@pytest.mark.slow
 def test_the_learned_optimizer_learns(monkeypatch):
     problem = linear(dim=8, condition=100.0)
     some = TargetSet(targets=problem.validation)
@@ -309,6 +310,7 @@ def test_a_campaign_stops_after_a_unit_and_says_what_remains(tmp_path):
     assert remaining == [(("tiny", 0, "gd"), ("tiny", 0, "lbfgs")), (("tiny", 0, "lbfgs"),), ()]
 
 
+@pytest.mark.slow
 def test_a_problem_whose_targets_say_more_than_y_goes_through_all_methods():
     generator = torch.Generator().manual_seed(3)
     gains = 0.5 + torch.rand(200, 1, generator=generator)

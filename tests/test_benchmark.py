@@ -88,6 +88,7 @@ def test_the_place_of_the_picture_is_checked_before_any_work(tmp_path):
         checked_path(tmp_path / "file" / "picture.png")
 
 
+@pytest.mark.slow
 def test_the_quick_linear_command_prints_both_parts(capsys):
     assert main(["linear", "--quick", "--silent", "--threads", "1"]) == 0
     printed = capsys.readouterr().out

@@ -46,6 +46,7 @@ def test_steps_are_compared_at_plain_reversal_s_best():
     assert lines[4] == "| +BPDA | 30.0 | 10 | not reached (20.0) |  |"
 
 
+@pytest.mark.slow
 def test_the_quick_example_prints_its_tables_and_writes_its_pictures(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(EXAMPLE), "--quick", "--out", str(tmp_path)])
     runpy.run_path(str(EXAMPLE), run_name="__main__")

@@ -4,9 +4,12 @@ import runpy
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLE = Path(__file__).parents[1] / "examples" / "gan_inversion.py"
 
 
+@pytest.mark.slow
 def test_the_quick_example_prints_its_tables_and_writes_its_pictures(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", [str(EXAMPLE), "--quick", "--out", str(tmp_path)])
     runpy.run_path(str(EXAMPLE), run_name="__main__")
