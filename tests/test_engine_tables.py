@@ -100,3 +100,14 @@ def test_the_tables_name_their_rows():
     assert "one matrix" in shown
     assert "4 × 64" in shown
     assert "20.0%" in shown
+
+
+def test_the_command_runs_the_tables_that_are_named(monkeypatch, capsys):
+    from landscape_opt.benchmark import engine
+    from landscape_opt.cli import main
+
+    monkeypatch.setitem(engine.TABLES, "memory", lambda quick, show: f"memory, quick: {quick}\n")
+    main(["engine", "memory", "--quick", "--silent", "--threads", "1"])
+    assert capsys.readouterr().out == "memory, quick: True\n"
+    with pytest.raises(SystemExit, match="there is no table 'speed'; choose from kills, ranks, memory, profile, compiling"):
+        main(["engine", "speed"])

@@ -14,10 +14,10 @@ def _kills(quick: bool, show: Show) -> str:
     return (run_kills(2, num_rounds=6, show=show) if quick else run_kills(show=show)).text
 
 
-def _ranks(quick: bool, show: Show) -> str:
+def _ranks(quick: bool, _show: Show) -> str:
     from .engine_ranks import run_ranks
 
-    return run_ranks(2 if quick else 4, show=show).text
+    return run_ranks(2 if quick else 4).text
 
 
 def _memory(quick: bool, _show: Show) -> str:

@@ -49,7 +49,7 @@ class KillReport:
     """What came of all.
 
     Attributes:
-        text: all that the command prints.
+        text: the sum of it; the lines of the kills were shown one by one.
         kills: one by one.
     """
 
@@ -105,7 +105,6 @@ def run_kills(
     same = sum(kill.is_same for kill in kills)
     text = (
         f"A fit of {num_rounds} rounds in {life:.1f} s, killed at a random instant and resumed.\n"
-        + "".join(_line(kill) + "\n" for kill in kills)
         + f"{same} of {len(kills)} ended bit for bit as the fit that was left alone.\n"
     )
     return KillReport(text, tuple(kills))
