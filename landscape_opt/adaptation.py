@@ -106,7 +106,7 @@ class Adaptation:
         self._refuse(request, self._cost(self.num_rounds, num_rows, size))
         twin, generator = _twin(inverter), torch.Generator().manual_seed(inverter.seed)
         mapping = twin.landscape.mapping
-        within = _WithinBounds(objective)
+        within = _WithinBounds.like(objective)
         told: Batch = _with_features(twin, within, batches.detached(request.bundled(target)), request.restarts)
         features = _features_of if within.terms.bundled else twin.landscape.features
         guide = Guide(within, mapping, features, partial(LandscapeStep, mapping), generator, twin.memory)
@@ -163,9 +163,6 @@ class Adapted:
 
 class _WithinBounds(Objective):
     """Evaluates at the nearest point within the bounds, as a descent does; the gradient is pulled back from there."""
-
-    def __init__(self, of: Objective) -> None:
-        super().__init__(of.forward_model, of.loss_fn, of.layout, of.given, of.terms)
 
     def evaluate(self, x: Tensor, target: Batch) -> Evaluation:
         return super().evaluate(self.terms.feasible(x), target)

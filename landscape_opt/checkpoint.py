@@ -103,7 +103,7 @@ def fingerprint(forward_model: Any) -> str:
         for name, value in sorted(owner.state_dict().items()):
             if isinstance(value, Tensor):
                 whole = not hasattr(value, "to_local")  # of what is sharded over ranks, each holds another part
-                digest.update(name.encode() + (_bytes(value) if whole else b""))
+                digest.update(name.encode() + (bytes_of(value) if whole else b""))
     return digest.hexdigest()[:16]
 
 
@@ -147,7 +147,7 @@ def _text(tensors: dict[str, Tensor]) -> str:
     text = tensors.pop(TEXT, None)
     if text is None or text.dtype != torch.uint8:
         raise CheckpointError(f"it has no {TEXT}")
-    return _bytes(text).decode()
+    return bytes_of(text).decode()
 
 
 def _outline(part: Any, name: str, tensors: dict[str, Tensor], depth: int) -> Any:
@@ -201,7 +201,7 @@ def _digest(written: str, tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(written.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode() + b"\n")
-        digest.update(_bytes(tensor))
+        digest.update(bytes_of(tensor))
     return digest.hexdigest()
 
 
@@ -209,9 +209,10 @@ def _digest_1(text: str, tensors: Mapping[str, Tensor]) -> str:
     """Of format 1."""
     digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode() + _bytes(tensor))
+        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode() + bytes_of(tensor))
     return digest.hexdigest()
 
 
-def _bytes(tensor: Tensor) -> bytes:
+def bytes_of(tensor: Tensor) -> bytes:
+    """Those that hold its elements."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from enum import Enum
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -78,11 +78,6 @@ class GraphObjective(Objective):
 
     Rows that are not finite are kept out of it: their NaN would reach the gradient of whatever all rows share.
     """
-
-    @classmethod
-    def of(cls, objective: Objective) -> Self:
-        """With the parts of another objective, and a count of its own."""
-        return cls(objective.forward_model, objective.loss_fn, objective.layout, objective.given, objective.terms)
 
     def evaluate(self, x: Tensor, target: Batch) -> Evaluation:
         """One evaluation of F at x (B, d), differentiable in x and in everything else."""
@@ -238,7 +233,7 @@ def implicit(objective: Objective, x: Tensor, target: Batch) -> Answer:
         target: of the inversion, with its graph.
     """
     with torch.enable_grad():
-        attached, at = GraphObjective.of(objective), x.detach().requires_grad_(True)
+        attached, at = GraphObjective.like(objective), x.detach().requires_grad_(True)
         gradient = attached.evaluate(at, target).grad_x
         answer = x.detach()
         if gradient.requires_grad:
@@ -306,7 +301,7 @@ def unrolled(
         z = landscape.layout.row.new_zeros(batches.size(given), theta.dim_z)
         start = Start(theta(z, context) if warm_x is None else warm_x, context.target, context.known)
         solver = UnrolledStep(theta) if landscape.is_fitted else Backtracking()
-        found = descend(GraphObjective.of(objective), solver, start, target, limits)
+        found = descend(GraphObjective.like(objective), solver, start, target, limits)
     history = InversionHistory(found.history.loss.detach(), found.history.best.detach(), found.history.in_x)
     found = replace(found, z=found.z.detach(), history=history)
     if torch.is_grad_enabled():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from . import batches
+from .checkpoint import bytes_of
 from .guest import private_randomness
 
 MAX_BYTES = 2**28
@@ -101,4 +102,4 @@ def _take_tensor(digest: Any, tensor: Tensor) -> None:
     if flat.ndim > 0 and flat.numel() * flat.element_size() > MAX_BYTES:
         held = max(1, MAX_BYTES * len(flat) // (flat.numel() * flat.element_size()))
         flat = flat[torch.linspace(0, len(flat) - 1, held, dtype=torch.float64).long().to(flat.device)]
-    digest.update(flat.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    digest.update(bytes_of(flat))

@@ -46,7 +46,7 @@ from .mappings.mapping import Mapping
 from .mappings.residual import ResidualMapping
 from .memory import Memory
 from .objective import ForwardModel, Given, LossFn, Objective
-from .persistence import mapping_state, new_optimizer, optimizer_state
+from .persistence import COUNTERS, mapping_state, new_optimizer, optimizer_state
 from .precision import Autocast
 from .replay import Alternating, Guide, Replay, Streaming
 from .results import InversionResult, RoundRecord
@@ -196,7 +196,7 @@ class LandscapeInverter:
     ) -> RoundRecord:
         began, ranks = time.monotonic(), self.ranks
         ranks.same(of_round(self, targets))
-        with self._guests(self._seed_of("round", len(self.history))) as local:
+        with self.opened(self._seed_of("round", len(self.history))) as local:
             objective = shared(local, ranks)
             self._make_ready(objective, targets)
             updater = Updater(
@@ -232,7 +232,7 @@ class LandscapeInverter:
             targets: a batch of them, which shows the sizes.
         """
         targets, ranks = refuse_nonfinite(targets), self.ranks
-        with ranks.together("prepare"), self._guests(self._seed_of("round", len(self.history))) as local:
+        with ranks.together("prepare"), self.opened(self._seed_of("round", len(self.history))) as local:
             ranks.same(of_round(self, targets))
             objective = shared(local, ranks)
             self._make_ready(objective, targets)
@@ -417,7 +417,7 @@ class LandscapeInverter:
             return self._answer(target, request, stages)
         if not isinstance(self.ranks, Alone):
             raise ValueError("adapt= learns in one process alone: leave it out where ranks invert together")
-        with self._guests(self._seed_of("adapt", 0), request.terms(self.landscape.layout)) as objective:
+        with self.opened(self._seed_of("adapt", 0), request.terms(self.landscape.layout)) as objective:
             adapted = adaptation.run(self, target, request, objective)
         return adapted.charged(adapted.inverter._answer(target, adapted.request, stages))
 
@@ -431,7 +431,7 @@ class LandscapeInverter:
         """By this process, or by all ranks together."""
         ranks = self.ranks
         ranks.same(of_inversion(self, target, request))
-        with self._guests(self._seed_of("invert", 0), request.terms(self.landscape.layout)) as objective:
+        with self.opened(self._seed_of("invert", 0), request.terms(self.landscape.layout)) as objective:
             return inverted(self._run, objective, target, request, ranks)
 
     def _run(self, objective: Objective, target: Batch, request: Request) -> InversionResult:
@@ -469,7 +469,7 @@ class LandscapeInverter:
         if self.landscape.given is not None:
             raise ValueError("F is given more than x: add results of invert instead, memory.add(x, prediction)")
         rows, ranks = self.landscape.layout.flat(x), self.ranks
-        with ranks.together("remember"), self._guests(self._seed_of("remember", 0)) as objective:
+        with ranks.together("remember"), self.opened(self._seed_of("remember", 0)) as objective:
             self.memory.add(rows, shared(objective, ranks).prediction(rows, None))
 
     def state_dict(self) -> dict[str, Any]:
@@ -481,11 +481,7 @@ class LandscapeInverter:
             "memory": self.memory.state_dict(),
             "generator": self.generator.get_state(),
             "history": [asdict(record) for record in self.history],
-            "counters": {
-                "num_batches": self.num_batches,
-                "num_updates": self.num_updates,
-                "num_evaluations": self.num_evaluations,
-            },
+            "counters": {name: getattr(self, name) for name in COUNTERS},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -596,8 +592,13 @@ class LandscapeInverter:
         return hub.from_pretrained(cls, repo_id, forward_model, loss_fn, **options)
 
     @contextmanager
-    def _guests(self, seed: int, terms: Terms | None = None) -> Iterator[Objective]:
-        """F and the loss as guests, with randomness of their own (law 5)."""
+    def opened(self, seed: int, terms: Terms | None = None) -> Iterator[Objective]:
+        """A context with what is minimised: F and the loss as guests, with randomness of their own (law 5).
+
+        Args:
+            seed: of that randomness.
+            terms: what is asked for beside the loss.
+        """
         landscape = self.landscape
         with (
             landscape.guest() as forward_model,

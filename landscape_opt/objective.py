@@ -124,6 +124,11 @@ class Objective:
         self.num_evaluations = 0
         self.num_residuals = 0  # of one sample, once they have been seen
 
+    @classmethod
+    def like(cls, objective: Objective) -> Self:
+        """One with the parts of another objective, and a count of its own."""
+        return cls(objective.forward_model, objective.loss_fn, objective.layout, objective.given, objective.terms)
+
     def clock(self, ahead: float = 0.0) -> float:
         """So many seconds from now, by the clock that descents end by."""
         return time.monotonic() + ahead

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias, get_type_hints
 
@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from .checkpoint import CheckpointError, fingerprint
-from .layout import Layout, X
-from .mappings import AnchoredMapping, ConditionedMapping, Mapping, MappingSpec, ResidualMapping
+from .layout import X
+from .mappings import AnchoredMapping, ConditionedMapping, Mapping, ResidualMapping
 from .memory import Memory
 from .replay import Alternating, Streaming
 from .schema import Part
@@ -50,6 +50,10 @@ _HELD_AS = {"device": "buffer.device"}
 """Settings that are an attribute of another name."""
 
 
+COUNTERS = ("num_batches", "num_updates", "num_evaluations")
+"""Attributes of an inverter that are saved as numbers."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """What an inverter is made of, but for code. Attributes as in its constructor.
@@ -82,9 +86,8 @@ class Settings:
     def of(cls, inverter: LandscapeInverter) -> Settings:
         """Those of an inverter."""
         landscape, memory = inverter.landscape, inverter.memory
-        layout = landscape.layout
         return cls(
-            x_init=layout.parts if layout.is_dict else layout.parts["x"],
+            x_init=landscape.layout.x_init,
             mapping=described(landscape.mapping),
             replay=described(inverter.replay),
             theta_objective=described(inverter.theta_objective),
@@ -174,18 +177,6 @@ def mapping_state(mapping: Mapping) -> dict[str, Any] | None:
     if mapping.spec is None:
         return None
     return {"spec": asdict(mapping.spec), "weights": dict(mapping.state_dict())}
-
-
-def load_mapping_state(mapping: Mapping, state: dict[str, Any] | None, layout: Layout) -> None:
-    """Give a mapping its sizes and weights back."""
-    if state is None:
-        return
-    spec = MappingSpec(**state["spec"])
-    if spec.dim != layout.dim:
-        raise ValueError(f"the state is of a landscape with {spec.dim} numbers in x, this one has {layout.dim}")
-    if not mapping.is_built:
-        mapping.build(replace(spec, x_init=layout.row))  # where x_init lies now
-    mapping.load_state_dict(state["weights"])
 
 
 def new_optimizer(factory: Callable[..., torch.optim.Optimizer], weights: list[nn.Parameter]) -> torch.optim.Optimizer:

@@ -89,13 +89,17 @@ class _Scales:
         return self.of_rows
 
 
-class _Exit(torch.autograd.Function):
-    """The identity on what F returns; its backward multiplies."""
+class _End(torch.autograd.Function):
+    """The identity on what enters F or leaves it."""
 
     @staticmethod
     def forward(ctx: Any, scales: _Scales, *leaves: Tensor) -> tuple[Tensor, ...]:
         ctx.scales = scales
         return tuple(leaf.view_as(leaf) for leaf in leaves)
+
+
+class _Exit(_End):
+    """The identity on what F returns; its backward multiplies."""
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -103,13 +107,8 @@ class _Exit(torch.autograd.Function):
         return None, *(gradient if scale is None else _times(gradient, scale) for gradient in gradients)
 
 
-class _Entry(torch.autograd.Function):
+class _Entry(_End):
     """The identity on x; its backward divides."""
-
-    @staticmethod
-    def forward(ctx: Any, scales: _Scales, *leaves: Tensor) -> tuple[Tensor, ...]:
-        ctx.scales = scales
-        return tuple(leaf.view_as(leaf) for leaf in leaves)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -17,7 +17,7 @@ from .guest import private_randomness
 from .landscape import LearnedLandscape
 from .mappings import Mapping
 from .memory import Memory
-from .persistence import described, load_optimizer_state, new_optimizer
+from .persistence import COUNTERS, described, load_optimizer_state, new_optimizer
 from .results import RoundRecord
 from .schema import Part
 from .state_checks import Sizes, check_counts, check_memory, check_replay, check_weights, read_spec
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from .inverter import LandscapeInverter
 
 PARTS = ("mapping", "optimizer", "replay", "memory", "generator", "history", "counters")
-COUNTERS = ("num_batches", "num_updates", "num_evaluations")
 
 
 def restore(inverter: LandscapeInverter, state: Any) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from .hypotheses import Hypotheses
@@ -168,7 +169,7 @@ class RoundRecord:
     validation: ValidationRecord | None = None
 
 
-def round_record(saved: dict[str, Any]) -> RoundRecord:
-    """The record that ``dataclasses.asdict`` took apart."""
-    checked = saved.get("validation")
-    return RoundRecord(**{**saved, "validation": None if checked is None else ValidationRecord(**checked)})
+def to_budget(table: Tensor, max_evaluations: int) -> Tensor:
+    """(max_evaluations + 1, B): a table whose rows all finished early keeps their last values."""
+    missing = max_evaluations + 1 - len(table)
+    return table if missing <= 0 else torch.cat([table, table[-1:].expand(missing, -1)])

@@ -21,6 +21,7 @@ from landscape_opt.diagnostics.command import run_diagnosis
 from landscape_opt.diagnostics.conditioning import conditioning
 from landscape_opt.diagnostics.curvature import lanczos
 from landscape_opt.diagnostics.pictures import stretch
+from landscape_opt.precision import Autocast
 from landscape_opt.problems import linear
 
 CONDITION = 100.0
@@ -378,3 +379,20 @@ def test_the_command_prints_its_table_and_writes_its_pictures(tmp_path):
         "drawn: validation",
     ):
         assert words in report.text
+
+
+def test_f_is_looked_at_in_the_precision_that_it_was_fitted_in():
+    in_half = []
+
+    def forward_model(x):
+        in_half.append(torch.is_autocast_enabled("cpu"))
+        return x.cumsum(1)
+
+    landscape = LearnedLandscape(forward_model, torch.zeros(3), precision=Autocast(torch.bfloat16))
+    targets = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    inverter = LandscapeInverter(landscape, squares).fit(targets, num_rounds=2, progress=False)
+    in_half.clear()
+    slices(inverter, targets, resolution=5)
+    diagnose(inverter, targets[:4], 3, num_starts=1)
+    assert len(in_half) > 10
+    assert all(in_half)

@@ -14,8 +14,9 @@ from typing import Any
 from ..descent import Limits
 from ..inverter import LandscapeInverter
 from ..problems import Problem, digits
+from ..results import to_budget
 from .picture import Gallery, checked_path, draw
-from .rivals import RATES, Curves, Rival, curves_of_all, first_order, run, second_order, to_budget
+from .rivals import RATES, Curves, Rival, curves_of_all, first_order, run, second_order
 from .table import Row, as_text, break_even, evaluations_to, level, row, speed_up, tuned_row, where_we_lose
 from .timing import fit_seconds, measure
 from .tuning import Choice, Statistic, candidates, choose, chosen, largest_budgets

@@ -14,7 +14,8 @@ from ..descent import Limits
 from ..inverter import LandscapeInverter
 from ..mappings import ResidualMapping
 from ..problems import LinearProblem, Problem
-from .rivals import Rival, first_order, run, to_budget
+from ..results import to_budget
+from .rivals import Rival, first_order, run
 from .timing import fit_seconds
 
 SHARE = 1e-4

@@ -15,6 +15,7 @@ from ..guest import frozen
 from ..landscape import LearnedLandscape
 from ..objective import Objective
 from ..problems.problem import Problem
+from ..results import to_budget
 from ..solvers import LBFGS, LevenbergMarquardt, Solver, Start, TorchOptim
 from .pool import side_by_side
 
@@ -121,12 +122,6 @@ def curves_of_all(
         return found
 
     return tuple(side_by_side([partial(one, *task) for task in zip(rivals, max_evaluations, strict=True)]))
-
-
-def to_budget(best: Tensor, max_evaluations: int) -> Tensor:
-    """(max_evaluations + 1, B): a descent whose rows all finished early keeps their last values."""
-    missing = max_evaluations + 1 - len(best)
-    return best if missing <= 0 else torch.cat([best, best[-1:].expand(missing, -1)])
 
 
 def _torch_optim(factory: Callable[..., torch.optim.Optimizer], rate: float, landscape: LearnedLandscape) -> Solver:

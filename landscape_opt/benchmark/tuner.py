@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ..results import to_budget
 from .grids import Family
-from .rivals import Curves, to_budget
+from .rivals import Curves
 from .tuning import Choice, Statistic, choose, chosen, largest_budgets
 from .ways import Way
 

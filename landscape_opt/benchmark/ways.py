@@ -20,8 +20,9 @@ from ..inverter import LandscapeInverter
 from ..layout import Layout, X
 from ..objective import Objective
 from ..problems.problem import Problem, TargetSet
+from ..results import to_budget
 from .pool import side_by_side
-from .rivals import Curves, Rival, to_budget
+from .rivals import Curves, Rival
 from .sets import first, hidden, pieces
 
 Begin: TypeAlias = Callable[[TargetSet], X]

@@ -14,7 +14,7 @@ from ..inverter import LandscapeInverter
 from ..mappings.context import Context
 from ..objective import Evaluation, Objective
 from .curvature import EXACT_UP_TO, Product, hessian, spectra
-from .paths import descent_of, opened, stands_at
+from .paths import descent_of, stands_at
 
 STEPS = (0, 1, 2, 5, 10)
 """Evaluations of a descent after which the loss around its point is looked at."""
@@ -94,7 +94,7 @@ def conditioning(
     size = batches.size(target)
     rows = torch.linspace(0, size - 1, min(num_targets, size), dtype=torch.float64).round().long()
     some: Batch = batches.rows(target, rows)
-    with opened(inverter) as objective:
+    with inverter.opened(inverter.seed) as objective:
         visits = descent_of(inverter, objective, some, min(max_evaluations, max(STEPS) + 1))[1]
         looked_at = [visit for visit in visits if visit.step in STEPS]
         try:

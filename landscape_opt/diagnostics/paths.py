@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -13,7 +11,6 @@ from torch import Tensor
 from .. import batches
 from ..batches import Batch
 from ..descent import Descent, Limits, Visit, descend
-from ..guest import frozen, private_randomness
 from ..inversion import Inversion, Request
 from ..inverter import LandscapeInverter
 from ..mappings.context import Context
@@ -56,18 +53,6 @@ class Path:
         return replace(self, x=self.z[kept], **{name: getattr(self, name)[kept] for name in _OF_POINTS})
 
 
-@contextmanager
-def opened(inverter: LandscapeInverter) -> Iterator[Objective]:
-    """What is minimised, with F and the loss as guests; it counts its evaluations from zero."""
-    landscape = inverter.landscape
-    with (
-        frozen(landscape.forward_model) as forward_model,
-        frozen(inverter.loss_fn) as loss_fn,
-        private_randomness(inverter.seed, landscape.layout.device),
-    ):
-        yield Objective(forward_model, loss_fn, landscape.layout, landscape.given)
-
-
 def descent_of(
     inverter: LandscapeInverter, objective: Objective, target: Batch, max_evaluations: int
 ) -> tuple[Descent, list[Visit]]:
@@ -77,7 +62,7 @@ def descent_of(
 
     Args:
         inverter: whose landscape, and way to move.
-        objective: as :func:`opened` gives it.
+        objective: as ``inverter.opened`` gives it.
         target: a batch of B targets.
         max_evaluations: per row.
     """

@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ..results import InversionResult
+from ..results import InversionResult, to_budget
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Reach:
             level: the loss at which each has arrived, (B,).
             max_evaluations: the budget, to which the history is filled up.
         """
-        loss, best = (_filled(table, max_evaluations) for table in (result.history.loss, result.history.best))
+        loss, best = (to_budget(table, max_evaluations) for table in (result.history.loss, result.history.best))
         there = best <= level
         first = there.long().argmax(0)
         arrived = there.any(0)
@@ -71,9 +71,3 @@ class Reach:
         """Evaluations after which this share of all targets had arrived; infinite where it never had."""
         ordered = self.evaluations.sort().values
         return float(ordered[max(0, math.ceil(share * len(ordered) - 1e-9) - 1)])
-
-
-def _filled(table: Tensor, max_evaluations: int) -> Tensor:
-    """(K + 1, B), with the last value of a table that ended early."""
-    missing = max_evaluations + 1 - len(table)
-    return table if missing <= 0 else torch.cat([table, table[-1:].expand(missing, -1)])

@@ -13,7 +13,7 @@ from ..inverter import LandscapeInverter
 from ..objective import Objective
 from .charts import AffineChart, Chart, first_chart
 from .checks import check
-from .paths import Path, opened, path_of
+from .paths import Path, path_of
 from .plane import Plane, principal
 
 RESOLUTION = 41
@@ -135,7 +135,7 @@ def slices(
     if resolution < 2:
         raise ValueError(f"resolution must be at least 2 points on a side, got {resolution}")
     target: Batch = batches.rows(targets, torch.tensor([row]))
-    with opened(inverter) as objective:
+    with inverter.opened(inverter.seed) as objective:
         learned = path_of(inverter, objective, target, max_evaluations)
         plain = path_of(inverter.unfitted(), objective, target, max_evaluations)
         num_evaluations = objective.num_evaluations

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 
 def of_fit(inverter: LandscapeInverter, targets: Any) -> Facts:
     """Facts of a whole fit: F and the loss, settings, and targets."""
+    return lambda: {"doing": "a fit", **begun_with(inverter, targets), **_standing(inverter)}
+
+
+def begun_with(inverter: LandscapeInverter, targets: Any) -> dict[str, str]:
+    """What a fit is of, by name: hashes of code and data, and settings."""
     landscape = inverter.landscape
-    return lambda: {
-        "doing": "a fit",
+    return {
         "targets": of_targets(targets),
         "forward_model": of_callable(landscape.forward_model),
         "loss_fn": of_callable(inverter.loss_fn),
@@ -27,7 +31,8 @@ def of_fit(inverter: LandscapeInverter, targets: Any) -> Facts:
         "mapping": str(described(landscape.mapping)),
         "replay": str(described(inverter.replay)),
         "theta_objective": str(described(inverter.theta_objective)),
-        **_standing(inverter),
+        "seed": str(inverter.seed),
+        "batch_size": str(inverter.batch_size),
     }
 
 

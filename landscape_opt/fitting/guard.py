@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
-
-from torch import Tensor
 
 from ..persistence import load_optimizer_state, optimizer_state
 from ..results import RoundRecord
@@ -97,7 +96,7 @@ class DivergenceGuard(Callback):
 
     def _all_is_well(self, inverter: LandscapeInverter, objective: float) -> None:
         if self.num_seen % self.every == 0:
-            self.weights, self.optimizer = weights_of(inverter), _copied(optimizer_state(inverter.optimizer))
+            self.weights, self.optimizer = weights_of(inverter), deepcopy(optimizer_state(inverter.optimizer))
         self.num_seen += 1
         weight = max(1.0 / self.num_seen, 1.0 / self.every)
         self.mean += weight * (objective - self.mean)
@@ -110,7 +109,7 @@ class DivergenceGuard(Callback):
             return True
         inverter.landscape.mapping.load_state_dict(self.weights)
         if inverter.optimizer is not None and self.optimizer is not None:
-            load_optimizer_state(inverter.optimizer, _copied(self.optimizer))
+            load_optimizer_state(inverter.optimizer, deepcopy(self.optimizer))
         fit.rate_scale *= 0.5
         ends = self.num_returns >= self.max_returns
         warnings.warn(
@@ -134,12 +133,3 @@ class DivergenceGuard(Callback):
 
 def _is_finite(inverter: LandscapeInverter) -> bool:
     return all(bool(weight.isfinite().all()) for weight in inverter.landscape.mapping.parameters())
-
-
-def _copied(state: Any) -> Any:
-    """A state whose Tensors are copies."""
-    if isinstance(state, Tensor):
-        return state.detach().clone()
-    if isinstance(state, dict):
-        return {key: _copied(value) for key, value in state.items()}
-    return [_copied(value) for value in state] if isinstance(state, list) else state

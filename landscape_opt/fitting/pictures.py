@@ -13,7 +13,6 @@ from torch import Tensor
 
 from .. import batches
 from ..batches import Batch
-from ..layout import Layout
 from ..targets import refuse_empty, refuse_nonfinite
 from ..terms import PerTarget
 from .callbacks import Callback
@@ -160,7 +159,7 @@ def trajectories(inverter: LandscapeInverter, targets: Batch, num_evaluations: i
         targets: a batch of B targets.
         num_evaluations: of every target.
     """
-    size, layout = batches.size(targets), Layout(inverter.landscape.layout.x_init)
+    size, layout = batches.size(targets), inverter.landscape.layout
     points: list[list[Tensor]] = [[] for _ in range(size)]
 
     def note(x: Any, _prediction: Any, row: Tensor) -> Tensor:

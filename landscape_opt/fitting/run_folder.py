@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .. import checkpoint
-from ..fingerprints import of_callable, of_targets
-from ..persistence import described, mapping_state
+from ..fingerprints import of_callable
+from ..persistence import mapping_state
+from .agreement import begun_with
 from .callbacks import Callback
 
 if TYPE_CHECKING:
@@ -158,18 +159,9 @@ def _is_best(inverter: LandscapeInverter) -> bool:
 
 def _manifest(inverter: LandscapeInverter, fit: FitLoop, targets: Any) -> Manifest:
     """What a fit depends on and no file can bring back, by name."""
-    landscape = inverter.landscape
     return {
-        "targets": of_targets(targets),
-        "forward_model": of_callable(landscape.forward_model),
-        "loss_fn": of_callable(inverter.loss_fn),
-        "given": of_callable(landscape.given),
-        "x_init": of_callable(landscape.layout.parts),
-        "batch_size": str(inverter.batch_size),
-        "seed": str(inverter.seed),
-        "mapping": str(described(landscape.mapping)),
-        "replay": str(described(inverter.replay)),
-        "theta_objective": str(described(inverter.theta_objective)),
+        **begun_with(inverter, targets),
+        "given": of_callable(inverter.landscape.given),
         "memory": f"{inverter.memory.capacity} points, {inverter.memory.max_bytes} bytes",
         "theta_optimizer": of_callable(inverter.theta_optimizer),
         "z_optimizer": of_callable(inverter.z_optimizer),

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor
 
 from .. import batches
@@ -15,7 +14,7 @@ from ..batches import Batch
 from ..hypotheses import Given, Hypotheses
 from ..inversion import Request
 from ..objective import Evaluation, Jacobian, Objective, Reading
-from ..results import InversionHistory, InversionResult
+from ..results import InversionHistory, InversionResult, to_budget
 from ..terms import PerTarget
 from .ranks import Alone, Ranks
 from .shared_objective import is_sharded, shared
@@ -80,18 +79,13 @@ def whole(found: InversionResult, num_rows: int, ranks: Ranks) -> InversionResul
     length = ranks.largest(len(found.history.loss))
     names = ("x", "z", "prediction", "loss", "status", "num_evaluations")
     parts: dict[str, Any] = {name: getattr(found, name) for name in names}
-    parts["history"] = [_longer(getattr(found.history, field.name), length) for field in fields(InversionHistory)]
+    parts["history"] = [to_budget(getattr(found.history, field.name), length - 1).T for field in fields(InversionHistory)]
     if found.hypotheses is not None:
         parts["hypotheses"] = {field.name: getattr(found.hypotheses, field.name) for field in fields(Hypotheses)}
     gathered = ranks.gathered(parts, num_rows)
     history = InversionHistory(*(table.T.contiguous() for table in gathered.pop("history")))
     hypotheses = None if found.hypotheses is None else Hypotheses(**gathered.pop("hypotheses"))
     return InversionResult(**gathered, history=history, hypotheses=hypotheses)
-
-
-def _longer(table: Tensor, length: int) -> Tensor:
-    """Rows first, (b, length)."""
-    return torch.cat([table, table[-1:].expand(length - len(table), -1)]).T
 
 
 class WithSignsOfLife(Objective):
@@ -114,7 +108,7 @@ class WithSignsOfLife(Objective):
             ranks: to meet.
             every: seconds.
         """
-        alive = cls(objective.forward_model, objective.loss_fn, objective.layout, objective.given, objective.terms)
+        alive = cls.like(objective)
         alive.ranks, alive.every, alive.due = ranks, every, time.monotonic() + every
         return alive
 

@@ -34,7 +34,7 @@ class SharedObjective(Objective):
     @classmethod
     def of(cls, objective: Objective, ranks: Ranks) -> Self:
         """With the parts of another objective, and a count of its own."""
-        shared = cls(objective.forward_model, objective.loss_fn, objective.layout, objective.given, objective.terms)
+        shared = cls.like(objective)
         shared.local, shared.ranks = objective, ranks
         return shared
 

@@ -100,8 +100,7 @@ class Validation(Callback):
         """Learn what plain descent reaches, and refuse targets of another size."""
         if inverter.landscape.is_fitted:
             inverter.landscape.check_fits(self.targets)
-        if self.plain is None:
-            self.plain = self._curve(inverter.unfitted())
+        self._compared_with(inverter)
 
     def on_round_end(self, *, inverter: LandscapeInverter, record: RoundRecord, fit: FitLoop, **context: Any) -> None:
         """Validate, where it is time."""
@@ -131,22 +130,27 @@ class Validation(Callback):
 
     def check(self, inverter: LandscapeInverter) -> ValidationRecord:
         """The landscape on the validation targets as it is now."""
-        if self.plain is None:
-            self.plain = self._curve(inverter.unfitted())
-        curve = replace(self._curve(inverter), level=self.plain.level)
+        plain = self._compared_with(inverter)
+        curve = replace(self._curve(inverter), level=plain.level)
         record = ValidationRecord(
             budgets=self.budgets,
             median=curve.median,
             mean=curve.mean,
             area=curve.area,
-            plain_median=self.plain.median,
-            plain_area=self.plain.area,
+            plain_median=plain.median,
+            plain_area=plain.area,
             is_best=self.best is None or curve.area < self.best.area,
-            break_even=_break_even(inverter.num_evaluations, self.budgets, curve.median, self.plain.median),
+            break_even=_break_even(inverter.num_evaluations, self.budgets, curve.median, plain.median),
         )
         if record.is_best:
             self.best, self.best_weights = record, weights_of(inverter) if self.keep_best else None
         return record
+
+    def _compared_with(self, inverter: LandscapeInverter) -> Curve:
+        """Plain descent, run once."""
+        if self.plain is None:
+            self.plain = self._curve(inverter.unfitted())
+        return self.plain
 
     def _curve(self, inverter: LandscapeInverter) -> Curve:
         result = inverter.invert(self.targets, self.budgets[-1], allow_unfitted=True)
