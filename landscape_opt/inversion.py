@@ -253,8 +253,8 @@ class Inversion:
         if mapping.spec is None or not self.landscape.is_fitted or len(self.memory) == 0:
             return None
         if self.landscape.given is not None:  # a stored prediction was made with what another target gave
-            return UnrankedPoints(self.memory, float(mapping.loss))
+            return UnrankedPoints(self.memory, float(mapping.loss), float(mapping.attained))
         return StoredPoints(
             self.memory, bundle, self.objective.loss_of, mapping.x_init, float(mapping.loss), mapping.spec.evaluation_cost,
-            self.objective.terms,
+            self.objective.terms, float(mapping.attained),
         )  # fmt: skip

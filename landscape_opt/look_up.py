@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -19,6 +20,8 @@ MUCH_BETTER, BETTER = 0.5, 0.7
 """The landscape's own start is given up for a stored point with less than this share of its loss; the second where the
 landscape was not fitted to what is minimised."""
 MIN_COMPARED = 64
+FAR = 10.0
+"""A row is caught, rather than slow, at so many times the loss that a quarter of the fit's rows ended below."""
 NUM_AVERAGED = 4
 """Stored predictions that tell what was not observed."""
 NUM_CLOSEST = 64
@@ -34,10 +37,12 @@ class LookUp(ABC):
         promise: a row whose start has been evaluated goes to a stored point that has less than this share of its loss; 0
             leaves all rows where they are.
         solved: rows below this loss are left in peace.
+        caught: rows above this loss are soon given up where they gain little; infinity where the fit says nothing of it.
     """
 
     promise: float
     solved: float
+    caught: float
 
     @abstractmethod
     def candidates(self, rows: Tensor, count: int = NUM_DIVERSE) -> Candidates:
@@ -62,6 +67,7 @@ class StoredPoints(LookUp):
         level: L₀, the mean loss at the plain start.
         evaluation_cost: multiply-adds of one evaluation of F for one sample.
         terms: what is minimised beside the loss; the batch comes as they want it.
+        attained: the loss that a quarter of the fit's rows ended below; infinity where it is not known.
     """
 
     def __init__(
@@ -73,11 +79,13 @@ class StoredPoints(LookUp):
         level: float,
         evaluation_cost: float,
         terms: Terms | None = None,
+        attained: float = math.inf,
     ) -> None:
         self.memory, self.target, self.loss_of, self.x_init = memory, target, loss_of, x_init
         self.terms = Terms() if terms is None else terms
-        self.promise = BETTER if self.terms.masked or self.terms.extra else MUCH_BETTER
-        self.solved = SOLVED * level
+        asks_more = self.terms.masked or bool(self.terms.extra)  # what the fit saw of losses says less
+        self.promise = BETTER if asks_more else MUCH_BETTER
+        self.solved, self.caught = SOLVED * level, math.inf if asks_more else FAR * attained
         self.closest: Tensor | None = None  # of all rows, where all had to be looked up
         self.num_compared = max(MIN_COMPARED, int(0.5 * evaluation_cost / (OPERATIONS * memory.num_elements)))
 
@@ -137,12 +145,13 @@ class UnrankedPoints(LookUp):
     Args:
         memory: not empty.
         level: L₀, the mean loss at the plain start.
+        attained: the loss that a quarter of the fit's rows ended below; infinity where it is not known.
     """
 
     promise = 0.0
 
-    def __init__(self, memory: Memory, level: float) -> None:
-        self.memory, self.solved = memory, SOLVED * level
+    def __init__(self, memory: Memory, level: float, attained: float = math.inf) -> None:
+        self.memory, self.solved, self.caught = memory, SOLVED * level, FAR * attained
 
     def candidates(self, rows: Tensor, count: int = NUM_DIVERSE) -> Candidates:
         """The newest point, and the farthest from it and from one another among some of all ages."""

@@ -20,7 +20,7 @@ from .memory import Memory
 from .persistence import COUNTERS, described, load_optimizer_state, new_optimizer
 from .results import RoundRecord
 from .schema import Part
-from .state_checks import Sizes, check_counts, check_memory, check_replay, check_weights, read_spec
+from .state_checks import NOT_IN_OLD_FILES, Sizes, check_counts, check_memory, check_replay, check_weights, read_spec
 
 if TYPE_CHECKING:
     from .inverter import LandscapeInverter
@@ -92,7 +92,8 @@ def _theta(landscape: LearnedLandscape, part: Part) -> Mapping | None:
                 check_weights(weights, sketch.state_dict())
             _built(theta, replace(spec, x_init=landscape.layout.row))  # where x_init lies now
         check_weights(weights, theta.state_dict())
-        theta.load_state_dict(weights.value)
+        unknown = {name: torch.full_like(theta.get_buffer(name), torch.inf) for name in NOT_IN_OLD_FILES}
+        theta.load_state_dict(unknown | weights.value)
     return theta
 
 

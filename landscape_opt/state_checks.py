@@ -17,6 +17,8 @@ from .schema import Part
 
 _IS_FLAG = torch.bool
 _IS_NUMBER = torch.long
+NOT_IN_OLD_FILES = frozenset({"attained"})
+"""Scales of a mapping that files may lack: nothing is known of them then."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,9 @@ def read_spec(part: Part, landscape: LearnedLandscape) -> MappingSpec:
 
 def check_weights(part: Part, expected: dict[str, Any]) -> None:
     """The weights that a mapping has, and no others."""
-    part.check_names(expected)
+    part.check_names(expected.keys() - NOT_IN_OLD_FILES, NOT_IN_OLD_FILES & expected.keys())
     for name, weight in expected.items():
-        if isinstance(weight, Tensor):
+        if isinstance(weight, Tensor) and name in part.value:
             part.at(name).tensor(tuple(weight.shape), None if weight.is_floating_point() else weight.dtype)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,11 @@ from torch import Tensor, nn
 from .context import Context
 
 Metric: TypeAlias = "Callable[[Tensor], Tensor]"
+
+LOWEST = 1e-7
+"""Rows of a fit are done at this share of L₀: what follows is the solver's business."""
+NEWEST = 0.02
+"""Weight of the rows that end now in what rows have attained, on a logarithmic scale."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class Mapping(nn.Module, ABC):
 
     Attributes:
         reanchors: whether every evaluation starts a new chart around the point evaluated, with z at 0 again.
+        attained: the loss that about a quarter of the fit's rows ended below; infinity where none has.
     """
 
     reanchors: ClassVar[bool] = False
@@ -74,6 +81,7 @@ class Mapping(nn.Module, ABC):
     move: Tensor
     loss: Tensor
     distance: Tensor
+    attained: Tensor
     fitted: Tensor
     target_mean: Tensor
     target_std: Tensor
@@ -96,7 +104,8 @@ class Mapping(nn.Module, ABC):
         """Make the weights, once the sizes are known. Weights take the dtype and device of ``spec.x_init``."""
         self.spec = spec
         self.register_buffer("x_init", spec.x_init.clone())
-        for name, value in (("step", 1.0), ("move", 1.0), ("loss", 1.0), ("distance", 1.0), ("fitted", 0.0)):
+        scales = {"step": 1.0, "move": 1.0, "loss": 1.0, "distance": 1.0, "attained": math.inf, "fitted": 0.0}
+        for name, value in scales.items():
             self.register_buffer(name, spec.x_init.new_tensor(value))
         self.register_buffer("target_mean", spec.x_init.new_zeros(spec.num_target_features))
         self.register_buffer("target_std", spec.x_init.new_ones(spec.num_target_features))
@@ -121,6 +130,21 @@ class Mapping(nn.Module, ABC):
         if calibration.target_mean is not None and calibration.target_std is not None:
             self.target_mean.copy_(calibration.target_mean)
             self.target_std.copy_(calibration.target_std)
+
+    def attain(self, loss: Tensor) -> None:
+        """Keep in mind what rows of the fit end with: ``attained``, the loss that about a quarter of them end below.
+
+        The geometric mean of the lower quartiles of the last fifty times or so.
+
+        Args:
+            loss: of the rows that end now, (N,).
+        """
+        known = loss[loss.isfinite()].to(self.attained)
+        if len(known) == 0:
+            return
+        quartile = known.quantile(0.25).clamp_min(LOWEST * self.loss)
+        before = torch.where(self.attained.isfinite(), self.attained, quartile)
+        self.attained.copy_(before * (quartile / before) ** NEWEST)
 
     @property
     def z_step(self) -> Tensor:

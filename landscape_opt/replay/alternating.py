@@ -80,6 +80,7 @@ class Alternating(Replay):
         watch = partial(_keep_point, passed, mapping.reanchors)
         descent = descend(guide.objective, guide.collect_solver(), start, target, limits, watch)
         guide.memory.add(descent.x, descent.prediction)
+        mapping.attain(descent.loss)
         for position, (rows, point) in enumerate(passed):
             # In the order of files from before: parts are matched by their places.
             first = {"target": batches.rows(target, rows), **dict.fromkeys(("z", "loss_before")), "end": descent.x[rows]}

@@ -10,13 +10,12 @@ from torch import Tensor
 from .. import batches
 from ..batches import Batch
 from ..mappings.context import Context
+from ..mappings.mapping import LOWEST
 from ..objective import Evaluation
 from .points import Guide, Points, Replay, State
 from .second_chances import second_chances
 from .stream import Stream
 
-SOLVED = 1e-7
-"""A row leaves the stream at this share of L₀: what follows is the solver's business."""
 MAX_GROWTH = 4.0
 NO_LOSS = float("nan")
 
@@ -128,11 +127,12 @@ class Streaming(Replay):
         leaving = self._over(guide) & sane
         if evaluation.prediction is not None and bool(leaving.any()):
             guide.memory.add(evaluation.x[leaving], batches.rows(evaluation.prediction, leaving))
+        guide.mapping.attain(evaluation.loss[leaving])
 
     def _over(self, guide: Guide) -> Tensor:
         """Rows that are old or solved, (N,)."""
         assert self.stream is not None
-        solved = self.stream.evaluation.loss < SOLVED * guide.mapping.loss
+        solved = self.stream.evaluation.loss < LOWEST * guide.mapping.loss
         return (self.stream.age >= self.stream.leave_at) | ((self.stream.age > 0) & solved)
 
     def _count(self, age: Tensor, evaluation: Evaluation) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -12,19 +14,34 @@ from .best_of import BestOf
 from .solver import Solver, Start
 from .together import Together
 
-PATIENCE = 8
-"""Evaluations between two looks at a row, counted from the start, whatever the budget is (law 4)."""
-MIN_GAIN = 5e-3
-"""Of a row's loss between two looks: one that gains less starts elsewhere. A tenth was better where rows are caught (Panda,
-skeleton), and far worse where all of them are slow (digits after 50 evaluations)."""
+
+@dataclass(frozen=True)
+class Look:
+    """When rows are looked at, and what is asked of them.
+
+    Attributes:
+        every: evaluations between two looks, counted from the start, whatever the budget is (law 4).
+        min_gain: share of its loss that a row is to gain between two looks.
+    """
+
+    every: int
+    min_gain: float
+
+
+AT_ALL = Look(every=8, min_gain=5e-3)
+"""Any row. A gain of a tenth was far worse on digits, where all rows are slow and none is caught."""
+AT_THE_CAUGHT = Look(every=4, min_gain=0.1)
+"""Rows far above what those of the fit ended with: caught, rather than slow. Of these more are free after 50 evaluations, on
+Panda, skeleton, phase retrieval and waves."""
 
 
 class Restarts(Solver):
     """Runs ``first``, and moves a row to a candidate where that is better or the row gains too little.
 
     After the first evaluation, a row goes to its best candidate if that promises a much lower loss. A row that has gained
-    less than half a percent in eight evaluations, or whose run has ended by itself above the level that counts as solved,
-    goes to its next candidate; after the last one, back to the best point that it has met.
+    less than half a percent in eight evaluations, or a tenth in four while its loss is far above what rows of the fit ended
+    with, or whose run has ended by itself above the level that counts as solved, goes to its next candidate; after the last
+    one, back to the best point that it has met.
 
     Args:
         first: from the start.
@@ -68,7 +85,7 @@ class RestartsRun(Together):
         self.best = like.new_full((size,), torch.inf)  # over all attempts
         self.best_x = like.clone()
         self.lately = self.best.clone()  # best of this attempt
-        self.before = self.best.clone()  # the same at the last look
+        self.at_all = self.at_the_caught = self.best.clone()  # the same at the last look
         self.next = torch.zeros_like(self.rows)  # candidate to try next
         self.found: dict[int, tuple[Tensor, float | None]] = {}  # candidates of a row, (K, d), and the loss of the first
         self.ended = torch.full_like(self.rows, int(Status.MAX_EVALUATIONS))
@@ -91,10 +108,16 @@ class RestartsRun(Together):
         if self.num_seen == 0:
             return unsolved & evaluation.finite & (self.settings.look_up.promise > 0)
         over = (self.ended == Status.STALLED) | (self.ended == Status.NONFINITE)
-        if self.num_seen % PATIENCE == 0:
-            over |= self.lately > (1.0 - MIN_GAIN) * self.before
-            self.before = self.lately.clone()
+        if self.num_seen % AT_ALL.every == 0:
+            over |= self._is_idle(self.at_all, AT_ALL)
+            self.at_all = self.lately.clone()
+        if self.num_seen % AT_THE_CAUGHT.every == 0:
+            over |= self._is_idle(self.at_the_caught, AT_THE_CAUGHT) & (self.lately > self.settings.look_up.caught)
+            self.at_the_caught = self.lately.clone()
         return over & unsolved
+
+    def _is_idle(self, before: Tensor, look: Look) -> Tensor:
+        return self.lately > (1.0 - look.min_gain) * before
 
     def _move(self, needy: Tensor, evaluation: Evaluation) -> None:
         """Start the needy rows anew, where there is a point to start from."""
@@ -120,7 +143,7 @@ class RestartsRun(Together):
         moved, start = torch.tensor(positions, device=self.rows.device), torch.stack([starts[one] for one in positions])
         self.begin(moved, solver.start(Start(start)), start)
         self.ended[moved] = Status.MAX_EVALUATIONS
-        self.lately[moved] = self.before[moved] = torch.inf
+        self.lately[moved] = self.at_all[moved] = self.at_the_caught[moved] = torch.inf
 
     def _look_up(self, rows: Tensor) -> None:
         unknown = torch.tensor([row for row in rows.tolist() if row not in self.found], device=rows.device)
@@ -143,7 +166,7 @@ class RestartsRun(Together):
     def keep(self, index: Tensor) -> None:
         """Go on with these rows."""
         super().keep(index)
-        for name in ("rows", "best", "best_x", "lately", "before", "next", "ended"):
+        for name in ("rows", "best", "best_x", "lately", "at_all", "at_the_caught", "next", "ended"):
             setattr(self, name, getattr(self, name)[index])
 
     def verdict(self) -> Tensor:
