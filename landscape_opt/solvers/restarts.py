@@ -87,6 +87,7 @@ class RestartsRun(Together):
         self.lately = self.best.clone()  # best of this attempt
         self.at_all = self.at_the_caught = self.best.clone()  # the same at the last look
         self.next = torch.zeros_like(self.rows)  # candidate to try next
+        self.trial_ends = torch.zeros_like(self.rows)  # evaluation by which the points on trial are through
         self.found: dict[int, tuple[Tensor, float | None]] = {}  # candidates of a row, (K, d), and the loss of the first
         self.ended = torch.full_like(self.rows, int(Status.MAX_EVALUATIONS))
         self.num_seen = 0
@@ -112,8 +113,10 @@ class RestartsRun(Together):
             over |= self._is_idle(self.at_all, AT_ALL)
             self.at_all = self.lately.clone()
         if self.num_seen % AT_THE_CAUGHT.every == 0:
-            over |= self._is_idle(self.at_the_caught, AT_THE_CAUGHT) & (self.lately > self.settings.look_up.caught)
-            self.at_the_caught = self.lately.clone()
+            on_their_way = self.num_seen >= self.trial_ends  # points on trial do not gain, one on another
+            caught = self._is_idle(self.at_the_caught, AT_THE_CAUGHT) & (self.lately > self.settings.look_up.caught)
+            over |= caught & on_their_way
+            self.at_the_caught = torch.where(on_their_way, self.lately, torch.inf)
         return over & unsolved
 
     def _is_idle(self, before: Tensor, look: Look) -> Tensor:
@@ -133,6 +136,7 @@ class RestartsRun(Together):
             tried = torch.stack([self.found[int(self.rows[position])][0] for position in on_trial])
             self.next[on_trial] = tried.shape[1]
             self._begin(on_trial, going, BestOf(tried, self.settings.again))
+            self.trial_ends[on_trial] = self.num_seen + tried.shape[1]
 
     def _is_on_trial(self, position: int) -> bool:
         return int(self.next[position]) == 1 and self.found[int(self.rows[position])][1] is None
@@ -166,7 +170,7 @@ class RestartsRun(Together):
     def keep(self, index: Tensor) -> None:
         """Go on with these rows."""
         super().keep(index)
-        for name in ("rows", "best", "best_x", "lately", "at_all", "at_the_caught", "next", "ended"):
+        for name in ("rows", "best", "best_x", "lately", "at_all", "at_the_caught", "next", "trial_ends", "ended"):
             setattr(self, name, getattr(self, name)[index])
 
     def verdict(self) -> Tensor:
