@@ -1,6 +1,12 @@
 """How Sphinx builds these pages: sphinx-build -n -W docs docs/_build/html."""
 
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from sphinx_gallery.sorting import ExplicitOrder
+
+sys.path.insert(0, str(Path(__file__).parent))  # for mathml.py and unbroken.py
 
 project = "landscape_opt"
 author = "the landscape_opt contributors"
@@ -10,18 +16,24 @@ release = version = installed_version("landscape-opt")
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.doctest",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
+    "mathml",
     "myst_parser",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "unbroken",
 ]
+language = "en"
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
-exclude_patterns = ["_build"]
-myst_enable_extensions = ["dollarmath", "amsmath"]
+exclude_patterns = ["_build", "headline.md"]  # the headline is a part of index.md
+myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"  # furo's default underlines modules as if they were links
 html_title = f"landscape_opt {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
@@ -43,6 +55,11 @@ nitpick_ignore_regex = [
     ("py:class", r"os\.PathLike"),
 ]
 
+# From simple to involved.
+TUTORIALS = (
+    "quickstart", "own_model", "constraints_and_masks", "hypotheses", "arm_obstacle", "camera_pose", "human_pose",
+    "gan_inversion", "adversarial_reversal", "production",
+)  # fmt: skip
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
@@ -50,6 +67,9 @@ sphinx_gallery_conf = {
     "ignore_pattern": r"(^|[/\\])(?!plot_)[^/\\]*\.py$",
     "download_all_examples": False,
     "show_memory": False,
+    "within_subsection_order": ExplicitOrder([*(f"plot_{name}.py" for name in TUTORIALS), "*"]),
+    "capture_repr": (),  # what is printed, and not what the last line happens to return
+    "write_computation_times": False,  # those pages fetch scripts from elsewhere
     "min_reported_time": 1,
     "abort_on_example_error": True,
 }

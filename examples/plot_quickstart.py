@@ -18,9 +18,10 @@ import torch
 from torch import nn
 
 from landscape_opt import LandscapeInverter, LearnedLandscape
+from landscape_opt.fitting import Cosine
 
-torch.manual_seed(0)
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # with a fixed number, sums are rounded in the same order every time
+generator = torch.Generator().manual_seed(0)
 
 
 class Curve(nn.Module):
@@ -29,8 +30,9 @@ class Curve(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 8))
-        nn.init.normal_(self.layers[0].weight, std=1.2)
-        nn.init.normal_(self.layers[2].weight, std=0.25)
+        for layer, spread in ((self.layers[0], 1.2), (self.layers[2], 0.25), (self.layers[4], 0.07)):
+            nn.init.normal_(layer.weight, std=spread, generator=generator)
+            nn.init.zeros_(layer.bias)
         position = torch.linspace(0.0, torch.pi, 48)
         self.register_buffer("waves", torch.stack([torch.sin((k + 1) * position) for k in range(8)]))
 
@@ -40,7 +42,7 @@ class Curve(nn.Module):
 
 
 forward_model = Curve()
-targets = forward_model(torch.randn(2048 + 256, 4)).detach()
+targets = forward_model(torch.randn(2048 + 256, 4, generator=generator)).detach()
 fit_targets, held_out = targets[:2048], targets[2048:]
 
 
@@ -52,11 +54,13 @@ def loss_fn(prediction, target):
 # %%
 # Fit once
 # --------
-# ``x_init`` is where plain descent would start. The fit sees curves, never the numbers that made them.
+# ``x_init`` is where plain descent would start. The fit sees curves, never the numbers that made them. ``num_rounds``
+# makes this page the same every time; with ``max_seconds=`` you say instead what the fit is worth to you, and the
+# learning rate is annealed, as ``Cosine`` does here.
 
 landscape = LearnedLandscape(forward_model, x_init=torch.zeros(4))
 inverter = LandscapeInverter(landscape, loss_fn, seed=0)
-inverter.fit(fit_targets, max_seconds=8, progress=False)
+inverter.fit(fit_targets, num_rounds=30, schedule=Cosine(), progress=False)
 
 # %%
 # Invert
@@ -98,7 +102,7 @@ for losses, label in ((plain, f"Adam on x, lr {best_rate}"), (result.history.bes
     low, median, high = torch.quantile(losses.double(), torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64), dim=1)
     axes.fill_between(range(len(median)), low, high, alpha=0.2)
     axes.plot(median, label=label)
-axes.set(xlabel="evaluations of the forward model", ylabel="loss", yscale="log")
+axes.set(xlabel="evaluations of the forward model", ylabel="loss", yscale="log", title="Adam and the landscape")
 axes.legend()
 
 # %%
@@ -111,8 +115,17 @@ for axes, target, prediction in zip(grid, held_out, five.prediction, strict=Fals
     axes.plot(prediction)
     axes.set_xticks([])
 figure.suptitle("targets (grey) and the landscape's answers after five evaluations")
-plt.show()
 
 # %%
-# Where to go from here: the quickstart page shows what a result holds and how a landscape is saved; the page on the
-# method says what is learned.
+# This page claims, of curves that neither the fit nor the choice of a learning rate has seen:
+
+landscape_after_ten, adam_after_thirty = result.history.best[10].median(), plain[30].median()
+print(f"median loss: landscape after 10 evaluations {landscape_after_ten:.1e}, Adam after 30 {adam_after_thirty:.1e}")
+assert landscape_after_ten < adam_after_thirty / 10, "a third of the evaluations leave less than a tenth of the loss"
+
+# %%
+# An Adam loop is the plainest of rivals. :doc:`plot_own_model` compares with L-BFGS, too, and asks when a fit is worth
+# it.
+#
+# Where to go from here: :doc:`../quickstart` shows what a result holds and how a landscape is saved,
+# :doc:`plot_own_model` takes a model of your own, :doc:`../method` says what is learned.

@@ -86,9 +86,11 @@ def _bench(given: argparse.Namespace) -> str:
     from .benchmark.contestants import written_out
 
     if given.report:
+        from .benchmark.headline import write_headline
         from .benchmark.page import write_page
 
-        return f"written: {write_page(given.out, given.docs)}\n"
+        written = (write_page(given.out, given.docs), *write_headline(given.out, given.docs))
+        return "".join(f"written: {path}\n" for path in written)
     if not given.names:
         from .benchmark.registry import available
 
@@ -117,13 +119,11 @@ def _bench(given: argparse.Namespace) -> str:
 def _diagnose(given: argparse.Namespace) -> str:
     from .diagnostics.command import run_diagnosis
 
+    told = {"num_rounds": given.rounds, "seed": given.seed, "quick": given.quick, "progress": not given.silent}
     try:
-        report = run_diagnosis(
-            given.name, given.seconds, given.out, seed=given.seed, quick=given.quick, progress=not given.silent
-        )
+        return run_diagnosis(given.name, given.seconds, given.out, **told).text
     except ValueError as error:
         raise SystemExit(str(error)) from error
-    return report.text
 
 
 def _engine(given: argparse.Namespace) -> str:
@@ -186,7 +186,9 @@ def _parser() -> argparse.ArgumentParser:
     costs.add_argument("--again", action="store_true", help="measure what is there again")
     diagnose = commands.add_parser("diagnose", help="fit on a problem, and show in numbers and pictures what came of it")
     diagnose.add_argument("name", metavar="NAME", help="of a problem, as arm, digits, linear")
-    diagnose.add_argument("--seconds", type=_positive, default=60.0, help="of fitting (default: 60)")
+    length = diagnose.add_mutually_exclusive_group()
+    length.add_argument("--seconds", type=_positive, default=60.0, help="of fitting (default: 60)")
+    length.add_argument("--rounds", type=_count, default=None, help="of fitting, instead: the same bits every time")
     diagnose.add_argument("--seed", type=int, default=0, help="of fitting (default: 0)")
     diagnose.add_argument("--out", type=Path, default=Path("landscape-diagnosis.png"), help="the picture, .png or .svg")
     engine = commands.add_parser("engine", help="what the fit engine promises, measured")
@@ -224,7 +226,7 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--test", type=_count, default=None, help="targets of every reported set (default: 512)")
     bench.add_argument("--again", action="store_true", help="run what is there again")
     bench.add_argument("--max-minutes", type=_positive, default=None, help="begin nothing that would end later")
-    bench.add_argument("--report", action="store_true", help="write docs/benchmarks.md and its pictures from all results")
+    bench.add_argument("--report", action="store_true", help="write docs/benchmarks.md, its pictures and the README's table")
     bench.add_argument("--docs", type=Path, default=Path("docs"), help="where --report writes (default: docs)")
 
 

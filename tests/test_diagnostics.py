@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from landscape_opt import LandscapeInverter, LearnedLandscape
 from landscape_opt.benchmark.affine import AffineMapping
+from landscape_opt.cli import main
 from landscape_opt.diagnostics import NotAvailable, Spectrum, described, diagnose, draw_losses, draw_slices, slices
 from landscape_opt.diagnostics.basins import basins
 from landscape_opt.diagnostics.command import run_diagnosis
@@ -396,3 +397,18 @@ def test_f_is_looked_at_in_the_precision_that_it_was_fitted_in():
     diagnose(inverter, targets[:4], 3, num_starts=1)
     assert len(in_half) > 10
     assert all(in_half)
+
+
+def test_a_diagnosis_of_a_fit_by_rounds_is_the_same_every_time(tmp_path, capsys):
+    found = []
+    for folder in ("a", "b"):
+        out = tmp_path / folder / "linear.png"
+        command = ["diagnose", "linear", "--rounds", "2", "--quick", "--silent", "--threads", "1", "--out", str(out)]
+        assert main(command) == 0
+        pictures = [path.read_bytes() for path in sorted(out.parent.iterdir())]
+        found.append((capsys.readouterr().out.replace(str(out.parent), ""), pictures))
+    assert found[0] == found[1]
+    assert found[0][0].startswith("linear: x of 32 numbers; fitted for 2 rounds\n")
+    with pytest.raises(SystemExit):
+        main(["diagnose", "linear", "--rounds", "2", "--seconds", "3"])
+    assert "not allowed with" in capsys.readouterr().err

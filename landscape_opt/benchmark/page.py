@@ -28,11 +28,7 @@ def write_page(folder: Path, docs: Path) -> Path:
         ValueError: if there is no record of the landscape itself.
     """
     records = read_all(folder)
-    names = sorted({record.problem for record in records}, key=lambda name: (_rank(name), name))
-    found = [summary([one for one in records if one.problem == name]) for name in names]
-    summaries = [one for one in found if one is not None]
-    if not summaries:
-        raise ValueError(f"there are no results in {folder}: run landscape-opt bench NAME first")
+    summaries = summaries_of(records)
     pictures = {one.name: draw(one, docs / "images" / f"bench-{one.name}.svg") for one in summaries}
     path = docs / "benchmarks.md"
     parts = [_head(records), _overview(summaries), *(_section(one, pictures[one.name].name) for one in summaries)]
@@ -40,6 +36,20 @@ def write_page(folder: Path, docs: Path) -> Path:
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return unfinished.replace(path)
+
+
+def summaries_of(records: Sequence[UnitRecord]) -> list[Summary]:
+    """Every problem on which the landscape was run, in the order of the report.
+
+    Raises:
+        ValueError: if there is none, or records of a problem cannot be compared.
+    """
+    names = sorted({record.problem for record in records}, key=lambda name: (_rank(name), name))
+    found = [summary([one for one in records if one.problem == name]) for name in names]
+    summaries = [one for one in found if one is not None]
+    if not summaries:
+        raise ValueError("there are no results of the landscape: run landscape-opt bench NAME first")
+    return summaries
 
 
 def _rank(name: str) -> int:
@@ -81,7 +91,8 @@ def _overview(summaries: Sequence[Summary]) -> str:
             cells = [f"{one.name}{', control' if one.name == CONTROL else ''}: {some}", str(one.dim)]
             cells += [_ratio(one, some, name) for name in RATIOS]
             cells.append(str(one.spread(some, lambda each: each.stuck)))
-            cells.append(f"{one.spread(some, lambda each: float(len(each.dominated)))} of {len(figures[0].budgets)}")
+            dominated = one.spread(some, lambda each: float(len(each.dominated)))
+            cells.append(f"{dominated} of {len(figures[0].budgets)}" if one.has_rivals else "–")
             for name in ("20 against 500", "5 against 100"):
                 cells.append(_share([each.ahead[name] for each in figures if name in each.ahead]))
             cells.append(str(one.spread(some, lambda each: each.per_evaluation)))
@@ -101,7 +112,7 @@ def _share(said: Sequence[bool]) -> str:
 
 def _section(one: Summary, picture: str) -> str:
     parts = [f"## {one.name}", str(one.about["hard_because"])]
-    parts.append(f"![median loss by evaluations](images/{picture})")
+    parts.append(f"![{one.name}: median loss by evaluations, a panel for every set of targets](images/{picture})")
     described = one.about["described_as"]
     assert isinstance(described, dict)
     for some in one.sets:
@@ -109,6 +120,9 @@ def _section(one: Summary, picture: str) -> str:
         parts.append(f"### {one.name}: {some}{said}\n\n{_losses(one.rows(some))}")
         if metrics := _metrics(one, some):
             parts.append(metrics)
+        if not one.has_rivals:
+            parts.append("No other method has been run on this problem so far.")
+            continue
         if some == IN_DISTRIBUTION:
             parts.append("\n".join(f"* {line}" for line in one.figure_lines(some)))
         lines = one.honest_lines(some) or ("nowhere",)

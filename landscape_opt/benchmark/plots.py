@@ -42,7 +42,7 @@ def draw(summary: Summary, out: Path) -> Path:
         _draw_set(axes, summary, some)
     panels[0].set_ylabel("median loss")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, 2 * len(panels)), frameon=False, fontsize=8)
     metadata = {"Date": None} if out.suffix == ".svg" else {"Software": None}
     with rc_context({"svg.hashsalt": summary.name, "svg.fonttype": "none"}):  # the same file from the same records
         figure.savefig(out, metadata=metadata)

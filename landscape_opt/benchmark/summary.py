@@ -109,6 +109,11 @@ class Summary:
         """The target sets."""
         return next(iter(self.fields.values())).sets
 
+    @property
+    def has_rivals(self) -> bool:
+        """Whether any other method was run."""
+        return any(field.rivals() for field in self.fields.values())
+
     def figures(self, some: str) -> list[SetFigures]:
         """Of every seed."""
         return [field.figures(some) for field in self.fields.values()]

@@ -54,19 +54,19 @@ def draw_slices(found: Slices, out: Path, title: str = "") -> Path:
         ...     draw_slices(slices(inverter, targets, resolution=9), Path(folder, "slices.svg")).name
         'slices.svg'
     """
-    with _figure(6.4, 4.4, out) as figure:
+    with _figure(4.5, 4.0, out) as figure:  # inches: 10 points can be read where this is as wide as a phone
         panels = figure.subplots(1, 2)
         highest = max(float(_known(one.loss).amax()) for one in (found.in_x, found.in_z))
         levels = torch.logspace(0.0, 1.0, NUM_LEVELS, base=DEPTH).flip(0).log10() + torch.tensor(highest).log10()
-        before, after = "Before: the loss in X", "After: in the learned chart"
+        before, after = "Before:\nthe loss in X", "After:\nin the learned chart"
         for axes, one, name in zip(panels, (found.in_x, found.in_z), (before, after), strict=True):
             filled = _draw_slice(axes, one, levels.tolist(), _level(found))
             axes.set_title(name, fontsize=11)
-        bar = figure.colorbar(filled, ax=panels, location="bottom", shrink=0.6, aspect=40, pad=0.02)
+        bar = figure.colorbar(filled, ax=panels, location="bottom", shrink=0.7, aspect=30, pad=0.02)
         bar.set_label("log₁₀ of the loss", fontsize=10)
-        bar.set_ticks([float(value) for value in levels[::3]], labels=[f"{float(value):.1f}" for value in levels[::3]])
+        bar.set_ticks([float(value) for value in levels[::4]], labels=[f"{float(value):.1f}" for value in levels[::4]])
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=10)
+        figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=10, labelspacing=0.3)
         if title:
             figure.suptitle(title, fontsize=11)
     return out
@@ -189,7 +189,7 @@ def _draw_slice(axes: Any, one: Slice, levels: list[float], arrived: float) -> A
     across, up = one.across.cpu().numpy(), one.up.cpu().numpy()
     filled = axes.contourf(across, up, loss.cpu().numpy(), levels, cmap="Blues_r", extend="both")
     axes.contour(across, up, loss.cpu().numpy(), levels, colors="white", linewidths=0.4)
-    _draw_trace(axes, one.plain, PLAIN_COLOUR, "plain descent (L-BFGS in X)", arrived)
+    _draw_trace(axes, one.plain, PLAIN_COLOUR, "L-BFGS in X", arrived)
     _draw_trace(axes, one.learned, OUR_COLOUR, "landscape", arrived)
     axes.plot(
         *one.solution.tolist(),
