@@ -42,5 +42,5 @@ def test_python_blocks_run(page, capsys, tmp_path, monkeypatch):
                 result = doctest.DocTestRunner(optionflags=flags).run(test, clear_globs=False)
                 assert result.failed == 0, capsys.readouterr().out
             else:
-                short = re.sub(r"max_seconds=\d+", "num_rounds=40", block)  # the same on every machine
+                short = re.sub(r"max_seconds=\d+", "num_rounds=20", block)  # the same on every machine
                 exec(compile(short, f"{page}:{number}", "exec"), namespace)
