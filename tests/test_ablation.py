@@ -204,6 +204,7 @@ def test_what_is_better_without_a_part_is_below_one():
     assert ablation.worth(parts, ablation.Part("slow", "", whole="quick"), IN, 1e-3) == pytest.approx(5.0)
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_parts_and_no_rival_is_gained_by_them(tmp_path):
     results, docs = tmp_path / "results", tmp_path / "docs"
     problem = tiny("linear", unfamiliar=None)

@@ -280,6 +280,7 @@ def test_the_affine_landscape_is_plain_descent_at_birth():
 # --- campaigns
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_run_again(tmp_path):
     lines = []
     asked = {"only": ("landscape", "gd", "lm"), "quick": True, "out": tmp_path, "show": lines.append}

@@ -44,6 +44,7 @@ def at_five(inverter, targets):
     return float(inverter.invert(targets, 5).loss.median())
 
 
+@pytest.mark.slow
 def test_what_was_learned_first_is_not_forgotten():
     first, second = kind(1), kind(-1)
     inverter = begun().fit(first[HELD_OUT:], num_rounds=NUM_ROUNDS, progress=False)
