@@ -148,8 +148,12 @@ def read(site: Path) -> dict[str, Page]:
 
 
 def findings(site: Path) -> list[Finding]:
-    """Everything that is wrong, page by page, then what style sheets ask for."""
-    pages = read(site)
+    """Everything that is wrong with a site."""
+    return _findings(site, read(site))
+
+
+def _findings(site: Path, pages: dict[str, Page]) -> list[Finding]:
+    """Page by page, then what style sheets ask for."""
     if "index.html" not in pages:
         return [Finding("index.html", "reach", "there is no such page: build the site first")]
     reached = _reached(pages)
@@ -234,9 +238,10 @@ def _reached(pages: dict[str, Page]) -> set[str]:
 def main(arguments: list[str]) -> int:
     """Print what was found; 1 where there is something."""
     site = Path(arguments[0]) if arguments else Path(__file__).parent / "_build" / "html"
-    found = findings(site)
+    pages = read(site)
+    found = _findings(site, pages)
     lines = [str(one) for one in found]
-    sys.stdout.write("\n".join([*lines, f"{len(found)} findings on {len(read(site))} pages of {site}"]) + "\n")
+    sys.stdout.write("\n".join([*lines, f"{len(found)} findings on {len(pages)} pages of {site}"]) + "\n")
     return int(bool(found))
 
 

@@ -298,7 +298,7 @@ def test_what_is_there_is_not_run_again(tmp_path):
     assert again(seeds=(0, 5), seconds=0.3).num_run == 0
     other = tiny(test=tiny().test[:30])
     assert bench(other, 0.3, (0,), only=("landscape", "gd"), quick=True, out=tmp_path).num_run == 2  # another problem
-    assert not list(tmp_path.glob("**/*.unfinished"))
+    assert not [*tmp_path.glob("**/*.unfinished"), *tmp_path.glob("**/*.tmp")]
 
 
 def test_a_campaign_stops_after_a_unit_and_says_what_remains(tmp_path):

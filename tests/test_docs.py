@@ -1,4 +1,4 @@
-"""The README's Python runs as it is printed. (docs/*.md with prompts are collected by pytest's own doctest glob.)"""
+"""The README's Python runs as it is printed."""
 
 from __future__ import annotations
 

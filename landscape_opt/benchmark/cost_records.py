@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import atomic
 from .compiling import EvaluationCost, ProblemCost
 from .fit_costs import FitCost
 
@@ -40,11 +41,9 @@ def write(measured: MeasuredCosts, folder: Path) -> Path:
     """Write the file, whole or not at all."""
     path = folder / NAME
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(
-        json.dumps(asdict(measured), ensure_ascii=False, indent=1, allow_nan=False) + "\n", encoding="utf-8"
-    )
-    return unfinished.replace(path)
+    text = json.dumps(asdict(measured), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    atomic.write({path: text.encode()})
+    return path
 
 
 def read(folder: Path) -> MeasuredCosts | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from .. import atomic
 from ..problems import panda
 from ..problems.problem import Problem
 from . import cost_records
@@ -130,7 +131,8 @@ def run_costs(
     path = None
     if docs is not None and picture is not None:
         draw(measured.by_dim, measured.by_targets, picture)
-        path = _write(text, docs / PAGE)
+        path = docs / PAGE
+        atomic.write({path: text.encode()})
     return CostReport(text, paid, measured, path)
 
 
@@ -182,12 +184,6 @@ def _evaluations(settings: CostSettings, why_not: str | None, show: Callable[[st
 
 def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))
-
-
-def _write(text: str, path: Path) -> Path:
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    return unfinished.replace(path)
 
 
 def _load() -> float | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .landscapes import OURS
 from .records import MethodRecord, UnitRecord
-from .table import Row, break_even, evaluations_to, is_worse, level
+from .table import Row, break_even, evaluations_to, level, places_lost
 from .trial import SOLVED, VALIDATION
 from .tuning import Statistic, strength
 
@@ -128,17 +128,13 @@ class Field:
     def dominated(self, some: str) -> tuple[int, ...]:
         """Budgets from 1 on at which nobody is better, in median or mean."""
         ours, solved = self.methods[OURS].sets[some], self.solved(some)
-        rivals = [one.sets[some] for one in self.rivals()]
-        return tuple(
-            budget
-            for place, budget in enumerate(ours.budgets)
-            if budget > 0
-            and not any(
-                is_worse(ours.values(statistic)[place], rival.values(statistic)[place], solved, TIE)
-                for rival in rivals
-                for statistic in Statistic
-            )
-        )
+        lost = {
+            place
+            for rival in self.rivals()
+            for statistic in Statistic
+            for place in places_lost(ours, rival.sets[some], statistic, solved, TIE)
+        }
+        return tuple(budget for place, budget in enumerate(ours.budgets) if budget > 0 and place not in lost)
 
     def solved(self, some: str) -> float:
         """The loss below which losses are as good as one another."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from textwrap import fill
@@ -15,7 +14,7 @@ from .page import WRITTEN_BY
 from .records import UnitRecord
 from .registry import CONTROL
 from .summary import IN_DISTRIBUTION, Spread, Summary, number
-from .table import LEVEL_BUDGET, Row, is_worse
+from .table import LEVEL_BUDGET, Row, places_lost
 from .tuning import Statistic
 
 WIDTH = 120
@@ -64,7 +63,7 @@ def _ahead(shown: Sequence[Summary]) -> list[str]:
     said = []
     for one in shown:
         ours, *rivals = one.single_rows(IN_DISTRIBUTION)
-        solved = statistics.median(field.solved(IN_DISTRIBUTION) for field in one.fields.values())
+        solved = one.solved(IN_DISTRIBUTION)
         lost = {rival.name: _lost(ours, rival, solved) for rival in rivals}
         names = sorted((name for name, budgets in lost.items() if budgets), key=lambda name: -len(lost[name]))
         if names:
@@ -76,12 +75,8 @@ def _ahead(shown: Sequence[Summary]) -> list[str]:
 
 def _lost(ours: Row, rival: Row, solved: float) -> set[int]:
     """The budgets from 1 on at which a rival is better."""
-    return {
-        budget
-        for statistic in Statistic
-        for budget, mine, theirs in zip(ours.budgets, ours.values(statistic), rival.values(statistic), strict=True)
-        if budget and is_worse(mine, theirs, solved, TIE)
-    }
+    places = (place for statistic in Statistic for place in places_lost(ours, rival, statistic, solved, TIE))
+    return {ours.budgets[place] for place in places}
 
 
 def _elsewhere(shown: Sequence[Summary]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from .. import atomic
 from . import ablation
 from .figures import RATIOS, TIE
 from .plots import draw
@@ -33,9 +34,8 @@ def write_page(folder: Path, docs: Path) -> Path:
     path = docs / "benchmarks.md"
     parts = [_head(records), _overview(summaries), *(_section(one, pictures[one.name].name) for one in summaries)]
     parts += ablation.sections(summaries)
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    return unfinished.replace(path)
+    atomic.write({path: ("\n\n".join(parts) + "\n").encode()})
+    return path
 
 
 def summaries_of(records: Sequence[UnitRecord]) -> list[Summary]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .. import atomic
 from .table import Row
 
 FORMAT = 1
@@ -111,15 +112,10 @@ def write(record: UnitRecord, folder: Path) -> Path:
     """Write a record, whole or not at all."""
     path = folder / record.place
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
     text = json.dumps(
         {"format": FORMAT, **_plain(asdict(record))}, ensure_ascii=False, separators=(",", ":"), allow_nan=False
     )
-    try:
-        unfinished.write_text(text.replace('{"name":', '\n{"name":') + "\n", encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    atomic.write({path: (text.replace('{"name":', '\n{"name":') + "\n").encode()})
     return path
 
 

@@ -148,10 +148,14 @@ class Summary:
         }
         return Row(name, rows[0].budgets, **columns)
 
+    def solved(self, some: str) -> float:
+        """The loss below which losses are as good as one another, the median over the seeds."""
+        return statistics.median(field.solved(some) for field in self.fields.values())
+
     def honest_lines(self, some: str) -> tuple[str, ...]:
         """Where any other method wins, and where one is as good."""
         ours, *rivals = self.single_rows(some)
-        solved = statistics.median(field.solved(some) for field in self.fields.values())
+        solved = self.solved(some)
         won = where_we_lose(ours, rivals, solved, TIE)
         return (*won, *(line for rival in rivals if (line := _tied(ours, rival, solved))))
 

@@ -134,15 +134,30 @@ def where_we_lose(ours: Row, rivals: Sequence[Row], solved: float = 0.0, tie: fl
     lines = []
     for rival in rivals:
         for statistic in Statistic:
-            pairs = zip(ours.budgets, ours.values(statistic), rival.values(statistic), strict=True)
+            mine, theirs = ours.values(statistic), rival.values(statistic)
             lost = [
-                f"{budget} ({mine:.3g} > {theirs:.3g})"
-                for budget, mine, theirs in pairs
-                if budget and is_worse(mine, theirs, solved, tie)
+                f"{ours.budgets[place]} ({mine[place]:.3g} > {theirs[place]:.3g})"
+                for place in places_lost(ours, rival, statistic, solved, tie)
             ]
             if lost:
                 lines.append(f"{statistic.value}: {rival.name} is better at " + ", ".join(lost))
     return tuple(lines)
+
+
+def places_lost(ours: Row, rival: Row, statistic: Statistic, solved: float = 0.0, tie: float = 0.0) -> tuple[int, ...]:
+    """Places, among the budgets, of those from 1 on at which a rival is better than we are.
+
+    Args:
+        ours: our row.
+        rival: of the same budgets.
+        statistic: that is compared.
+        solved: losses up to this are as good as one another.
+        tie: relative difference that is none.
+    """
+    pairs = zip(ours.budgets, ours.values(statistic), rival.values(statistic), strict=True)
+    return tuple(
+        place for place, (budget, mine, theirs) in enumerate(pairs) if budget > 0 and is_worse(mine, theirs, solved, tie)
+    )
 
 
 def is_worse(mine: float, theirs: float, solved: float = 0.0, tie: float = 0.0) -> bool:

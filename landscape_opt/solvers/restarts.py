@@ -85,7 +85,7 @@ class RestartsRun(Together):
         self.best = like.new_full((size,), torch.inf)  # over all attempts
         self.best_x = like.clone()
         self.lately = self.best.clone()  # best of this attempt
-        self.at_all = self.at_the_caught = self.best.clone()  # the same at the last look
+        self.at_all, self.at_the_caught = self.best.clone(), self.best.clone()  # the same at the last look
         self.next = torch.zeros_like(self.rows)  # candidate to try next
         self.trial_ends = torch.zeros_like(self.rows)  # evaluation by which the points on trial are through
         self.found: dict[int, tuple[Tensor, float | None]] = {}  # candidates of a row, (K, d), and the loss of the first
