@@ -49,7 +49,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(torch|numpy|collections|typing|pathlib|abc|enum|functools)(\..*)?"),
     ("py:class", r"(Tensor|nn\.\w+|ABC|Any|Callable|Iterable|Iterator|Sequence|Self|Path)"),
     # Aliases and internal types, which have no entry of their own.
-    ("py:class", r"(landscape_opt\.layout\.)?(Batch|Bounds|ExtraTerm|ForwardModel|Given|Layout|LossFn|LossOf|Metric)"),
+    ("py:class", r"(landscape_opt\.layout\.)?(Batch|Bounds|ExtraTerm|ForwardModel|Given|Layout|LossFn|LossOf)"),
     ("py:class", r"(OptimizerFactory|Request|WarmStart|X|(dist\.)?ProcessGroup|landscape_opt\.hub\._Inverter)"),
     ("py:class", r"(landscape_opt\.applications\.gan\.spaces\.)?(Features|Loss|Space)"),
     ("py:class", r"os\.PathLike"),

@@ -14,7 +14,7 @@ from .compiled import as_written
 from .mappings import AnchoredMapping, Context, Mapping
 from .mappings.anchored import Chart
 from .mappings.layers import BLOCK
-from .mappings.mapping import Metric
+from .mappings.metric import Metric
 
 
 def compile_steps(mapping: Mapping, **options: Any) -> None:
@@ -90,16 +90,28 @@ class _AsWritten:
 
     def __call__(self, z: Tensor, context: Context) -> Metric:
         with as_written():
-            metric = type(self.mapping).metric(self.mapping, z, context)
-
-        def apply(v: Tensor) -> Tensor:
-            with as_written():
-                return metric(v)
-
-        return apply
+            return _MetricAsWritten(type(self.mapping).metric(self.mapping, z, context))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _AsWritten:
         return _AsWritten(memo.get(id(self.mapping), self.mapping))
+
+
+class _MetricAsWritten(Metric):
+    """What it answers is not compiled, though it reads a mapping that is."""
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+
+    def __call__(self, v: Tensor) -> Tensor:
+        with as_written():
+            return self.metric(v)
+
+    def rows(self, index: Tensor) -> Metric:
+        return _MetricAsWritten(self.metric.rows(index))
+
+    def beside(self, other: Metric) -> Metric | None:
+        joined = self.metric.beside(other.metric) if isinstance(other, _MetricAsWritten) else None
+        return None if joined is None else _MetricAsWritten(joined)
 
 
 def _bare(context: Context) -> Context:
@@ -109,5 +121,5 @@ def _bare(context: Context) -> Context:
 
 def _first(answer: Any, size: int) -> Any:
     if isinstance(answer, Chart):
-        return replace(answer, base=answer.base[:size], diagonal=answer.diagonal[:size], left=answer.left[:size])
+        return answer.rows(torch.arange(size, device=answer.base.device))
     return answer[:size]

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from ..mappings.context import Context
 from ..mappings.layers import FULL_LINEAR_UP_TO, NearIdentity, zeroed
-from ..mappings.mapping import Mapping, MappingSpec, Metric
+from ..mappings.mapping import Mapping, MappingSpec
+from ..mappings.metric import Metric, SharedMetric
 
 MAX_WEIGHTS = 4 * FULL_LINEAR_UP_TO**2
 
@@ -53,4 +54,4 @@ class AffineMapping(Mapping):
                 pushed: Tensor = step * self.jacobian(self.pull_back(z, context, v))
             return pushed
 
-        return apply
+        return SharedMetric(apply, owner=self)

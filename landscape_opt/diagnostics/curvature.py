@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..batches import Batch
 from ..compiled import as_written
-from ..mappings.mapping import Metric
+from ..mappings.metric import Metric
 from ..objective import Objective
 
 Product: TypeAlias = Callable[[Tensor], Tensor]
@@ -123,7 +123,7 @@ def spectra(product: Product, metric: Metric, like: Tensor) -> tuple[Spectrum, S
     return Spectrum(in_x, rounding), Spectrum(learned, rounding)
 
 
-def lanczos(product: Product, metric: Metric, like: Tensor, num_steps: int = NUM_PRODUCTS) -> Tensor:
+def lanczos(product: Product, metric: Product, like: Tensor, num_steps: int = NUM_PRODUCTS) -> Tensor:
     r"""Ritz values of M H, (B, k), by Lanczos' method in the inner product of M (Parlett 1980, ch. 13 and 15).
 
     With vᵢᵀ M vⱼ = δᵢⱼ and w = H M vₖ, the coefficients wᵀ M vₖ and wᵀ M vₖ₋₁ form a tridiagonal matrix. All earlier

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from .context import Context
 from .layers import FULL_LINEAR_UP_TO, LearnedStart, Linear, TargetCode, mlp, times, zeroed
-from .mapping import LocalMapping, Mapping, MappingSpec
+from .mapping import LocalMapping, Mapping, MappingSpec, scaling
+from .metric import Metric
 from .seen import Seen
 
 MAX_RANK = 16
@@ -43,6 +43,19 @@ class Chart:
         """Jᵀ v, (B, d)."""
         pulled = self.diagonal * v + times((v[:, None] @ self.left)[:, 0], self.right.T)
         return pulled if self.shared is None else pulled + times(v, self.shared)
+
+    def rows(self, index: Tensor) -> Chart:
+        """The rows that ``index`` picks."""
+        return replace(self, base=self.base[index], diagonal=self.diagonal[index], left=self.left[index])
+
+    def beside(self, other: Chart) -> Chart:
+        """These rows and, behind them, those of another chart of the same θ."""
+        return replace(
+            self,
+            base=torch.cat([self.base, other.base]),
+            diagonal=torch.cat([self.diagonal, other.diagonal]),
+            left=torch.cat([self.left, other.left]),
+        )
 
 
 class AnchoredMapping(Mapping):
@@ -115,19 +128,12 @@ class AnchoredMapping(Mapping):
         """Jᵀ ∂L/∂x: the same at every z of a chart."""
         return grad_x if context.evaluation is None else self.chart(context).pull(grad_x)
 
-    def metric(self, z: Tensor, context: Context) -> Callable[[Tensor], Tensor]:
+    def metric(self, z: Tensor, context: Context) -> Metric:
         """v ↦ η J Jᵀ v, in factors."""
-        step = self.step.detach()
         if context.evaluation is None:
-            return lambda v: step * v
+            return scaling(self)
         with torch.no_grad():
-            chart = self.chart(context)
-
-        def apply(v: Tensor) -> Tensor:
-            with torch.no_grad():  # V and S are parameters: a graph would follow the solver into the buffer
-                return step * chart.push(chart.pull(v))
-
-        return apply
+            return _ChartMetric(self.step.detach(), self.chart(context))
 
     def chart(self, context: Context) -> Chart:
         """The chart that the context chooses."""
@@ -149,6 +155,25 @@ class AnchoredMapping(Mapping):
             right=self.right,
             shared=self.shared,
         )
+
+
+class _ChartMetric(Metric):
+    """v ↦ η J Jᵀ v of a chart for every row."""
+
+    def __init__(self, step: Tensor, chart: Chart) -> None:
+        self.step, self.chart = step, chart
+
+    def __call__(self, v: Tensor) -> Tensor:
+        with torch.no_grad():  # V and S are parameters: a graph would follow the solver into the buffer
+            return self.step * self.chart.push(self.chart.pull(v))
+
+    def rows(self, index: Tensor) -> Metric:
+        return _ChartMetric(self.step, self.chart.rows(index))
+
+    def beside(self, other: Metric) -> Metric | None:
+        if not isinstance(other, _ChartMetric) or other.chart.right is not self.chart.right:
+            return None
+        return _ChartMetric(self.step, self.chart.beside(other.chart))
 
 
 class _LocalChart(LocalMapping):

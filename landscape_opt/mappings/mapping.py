@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from .context import Context
-
-Metric: TypeAlias = "Callable[[Tensor], Tensor]"
+from .metric import Metric, SharedMetric
 
 LOWEST = 1e-7
 """Rows of a fit are done at this share of L₀: what follows is the solver's business."""
@@ -164,19 +162,7 @@ class Mapping(nn.Module, ABC):
 
     def metric(self, z: Tensor, context: Context) -> Metric:
         """The learned metric v ↦ step · J Jᵀ v, (B, d) → (B, d), at z: what a solver in X inherits."""
-        z, step = z.detach(), self.z_step.detach()
-
-        def pull(v: Tensor) -> Tensor:
-            pulled: Tensor = torch.func.vjp(lambda at: self(at, context), z)[1](v)[0]
-            return pulled
-
-        def apply(v: Tensor) -> Tensor:
-            # J w is the derivative of v ↦ Jᵀ v, pulled back by w: torch's forward mode warns of torch.jit when it loads.
-            of_v = torch.func.vjp(pull, v)
-            pushed: Tensor = of_v[1](of_v[0])[0]
-            return (step * pushed).detach()
-
-        return apply
+        return _JacobianMetric(self, z.detach(), context)
 
     def standardised(self, context: Context, batch_size: int) -> Tensor:
         """Target features in their own units, clamped, zero where unknown, (B, m)."""
@@ -194,6 +180,26 @@ class Mapping(nn.Module, ABC):
             raise ValueError(
                 f"these targets have {num_target_features} features per row, the landscape was built for {built_for}"
             )
+
+
+class _JacobianMetric(Metric):
+    """v ↦ step · J Jᵀ v of any θ, by differentiating it."""
+
+    def __init__(self, mapping: Mapping, z: Tensor, context: Context) -> None:
+        self.mapping, self.z, self.context = mapping, z, context
+
+    def __call__(self, v: Tensor) -> Tensor:
+        # J w is the derivative of v ↦ Jᵀ v, pulled back by w: torch's forward mode warns of torch.jit when it loads.
+        of_v = torch.func.vjp(self._pull, v)
+        pushed: Tensor = of_v[1](of_v[0])[0]
+        return (self.mapping.z_step * pushed).detach()
+
+    def _pull(self, v: Tensor) -> Tensor:
+        pulled: Tensor = torch.func.vjp(lambda at: self.mapping(at, self.context), self.z)[1](v)[0]
+        return pulled
+
+    def rows(self, index: Tensor) -> Metric:
+        return _JacobianMetric(self.mapping, self.z[index], self.context.rows(index))
 
 
 class LocalMapping:
@@ -248,5 +254,10 @@ class PlainMapping(Mapping):
 
     def metric(self, z: Tensor, context: Context) -> Metric:
         """v ↦ step · v."""
-        step = self.step.detach()
-        return lambda v: step * v
+        return scaling(self)
+
+
+def scaling(mapping: Mapping) -> Metric:
+    """v ↦ step · v: where J is the identity."""
+    step = mapping.step.detach()
+    return SharedMetric(lambda v: step * v, owner=mapping)

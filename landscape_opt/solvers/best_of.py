@@ -58,6 +58,11 @@ class BestOfRun(Run):
         """As in what follows."""
         return True if self.run is None else self.run.in_x
 
+    @property
+    def current(self) -> Run:
+        """The descent, once it has begun."""
+        return self if self.run is None else self.run.current
+
     def observe(self, evaluation: Evaluation) -> None:
         """Keep the better point; begin the descent when all have been tried."""
         if self.run is not None:

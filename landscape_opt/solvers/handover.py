@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -120,12 +122,26 @@ class HandOverRun(Together):
         self.waiting[rows] = False
         self.begin(rows, run)
         if not bool(self.waiting.any()):
-            self.seen = []
+            self.seen, self.best, self.told = [], None, Context()
 
     def _joined_z(self) -> Tensor | None:
         """In X a row keeps the z of its best point in the learned space."""
         z = super()._joined_z()
         return None if z is None else torch.where(self.waiting[:, None], z, self.best_z)
+
+    def join(self, other: Run) -> bool:
+        """Take in another run, once all rows of both have changed over."""
+        if not isinstance(other, HandOverRun) or bool(self.waiting.any()) or bool(other.waiting.any()):
+            return False
+        if (self.z is None) != (other.z is None):
+            return False
+        size = len(self)
+        self.groups += [replace(group, positions=size + group.positions) for group in other.groups]
+        if self.z is not None and other.z is not None:
+            self.z = torch.cat([self.z, other.z])
+        self.waiting, self.best_z = torch.cat([self.waiting, other.waiting]), torch.cat([self.best_z, other.best_z])
+        self._join_groups()
+        return True
 
     def keep(self, index: Tensor) -> None:
         """Go on with these rows."""

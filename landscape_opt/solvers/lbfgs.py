@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..mappings.mapping import Metric
+from ..mappings.metric import Metric, WholeMetric
 from ..objective import Evaluation
 from ..results import Status
 from .line_search import LineSearch, Point
@@ -26,7 +27,8 @@ class LBFGS(Solver):
         memory: (s, y) pairs kept for every row.
         first_step: length scale of the first step, initial inverse Hessian ``first_step · 1``; None takes a step of
             length one, whatever the units of the loss (law 2).
-        metric: initial inverse Hessian v ↦ H v that replaces it: what a learned landscape hands over.
+        metric: initial inverse Hessian v ↦ H v that replaces it: what a learned landscape hands over, or any function of
+            (B, d) for the rows of the start.
         pairs: evaluations seen before the start, in order; their differences fill the memory.
 
     Raises:
@@ -47,7 +49,7 @@ class LBFGS(Solver):
         self,
         memory: int = 10,
         first_step: float | None = None,
-        metric: Metric | None = None,
+        metric: Metric | Callable[[Tensor], Tensor] | None = None,
         pairs: tuple[Evaluation, ...] = (),
     ) -> None:
         if memory < 1:
@@ -92,20 +94,22 @@ class _Memory:
     def keep(self, index: Tensor) -> None:
         self.s, self.y, self.rho = self.s[:, index], self.y[:, index], self.rho[:, index]
 
+    def join(self, other: _Memory) -> None:
+        for name in ("s", "y", "rho"):
+            setattr(self, name, torch.cat([getattr(self, name), getattr(other, name)], dim=1))
+
 
 class LBFGSRun(Run):
     """The state of L-BFGS on a batch."""
 
     def __init__(self, settings: LBFGS, start: Start) -> None:
-        self.first_step, self.metric = settings.first_step, settings.metric
+        self.first_step, self.metric = settings.first_step, _of_rows(settings.metric, len(start.x))
         self.memory = _Memory.empty(settings.memory, start.x)
         for before, after in zip(settings.pairs, settings.pairs[1:], strict=False):
             everyone = before.finite & after.finite
             self.memory.push(after.x - before.x, after.grad_x - before.grad_x, everyone)
-        self.rows = torch.arange(len(start.x), device=start.x.device)  # rows of the metric that are still here
-        self.num_at_start = len(start.x)
         self.search: LineSearch | None = None
-        self.failures = torch.zeros_like(self.rows)
+        self.failures = torch.zeros(len(start.x), dtype=torch.long, device=start.x.device)
 
     @property
     def at(self) -> Point:
@@ -117,7 +121,7 @@ class LBFGSRun(Run):
         """Turn the rows whose line search has ended; the others go on along theirs."""
         if self.search is None:
             self.search = LineSearch(evaluation)
-            self._turn(self.search, torch.ones_like(self.rows, dtype=torch.bool))
+            self._turn(self.search, torch.ones_like(self.failures, dtype=torch.bool))
             return
         search, judged = self.search, self.search.observe(evaluation)
         self.memory.push(search.at.x - search.origin.x, search.at.grad_x - search.origin.grad_x, judged.done)
@@ -139,16 +143,36 @@ class LBFGSRun(Run):
     def keep(self, index: Tensor) -> None:
         """Go on with these rows."""
         self.memory.keep(index)
-        self.rows, self.failures = self.rows[index], self.failures[index]
+        self.failures = self.failures[index]
+        self.metric = None if self.metric is None else self.metric.rows(index)
         if self.search is not None:
             self.search.keep(index)
+
+    def join(self, other: Run) -> bool:
+        """Take in another L-BFGS of the same settings, once both have begun."""
+        if not isinstance(other, LBFGSRun) or self.search is None or other.search is None:
+            return False
+        if (self.first_step, len(self.memory.s)) != (other.first_step, len(other.memory.s)):
+            return False
+        metric = None
+        if self.metric is not None and other.metric is not None:
+            metric = self.metric.beside(other.metric)
+        if metric is None and (self.metric is not None or other.metric is not None):
+            return False
+        self.metric = metric
+        self.memory.join(other.memory)
+        self.search.join(other.search)
+        self.failures = torch.cat([self.failures, other.failures])
+        return True
 
     def _turn(self, search: LineSearch, rows: Tensor) -> None:
         """New search directions for these rows."""
         gradient = search.at.grad_x
         quasi_newton = -self._inverse_hessian(gradient)
         usable = ((quasi_newton * gradient).sum(1) < 0) & quasi_newton.isfinite().all(1) & (self.failures == 0)
-        search.begin(rows, torch.where(usable[:, None], quasi_newton, -self._initial(gradient)))
+        if not bool(usable.all()):
+            quasi_newton = torch.where(usable[:, None], quasi_newton, -self._initial(gradient))
+        search.begin(rows, quasi_newton)
 
     def _plain_step(self) -> Tensor:
         """Step along the gradient before anything is known of the curvature, (B, 1)."""
@@ -173,15 +197,11 @@ class LBFGSRun(Run):
     def _initial(self, v: Tensor) -> Tensor:
         y, rho = self.memory.y[-1], self.memory.rho[-1]
         known = rho > 0
-        base_v = v if self.metric is None else self._with_metric(v)
-        base_y = y if self.metric is None else self._with_metric(y)
+        base_v, base_y = (v, y) if self.metric is None else (self.metric(v), self.metric(y))
         ratio = 1.0 / (rho * (y * base_y).sum(1))
         scale = torch.where(known & ratio.isfinite() & (ratio > 0), ratio, torch.ones_like(ratio))[:, None] * base_v
         return scale if self.metric is not None else torch.where(known[:, None], scale, self._plain_step() * v)
 
-    def _with_metric(self, v: Tensor) -> Tensor:
-        """The metric was made for all rows of the start; finished ones are fed zeros."""
-        assert self.metric is not None
-        if len(self.rows) == self.num_at_start:
-            return self.metric(v)
-        return self.metric(v.new_zeros(self.num_at_start, v.shape[1]).index_put((self.rows,), v))[self.rows]
+
+def _of_rows(metric: Metric | Callable[[Tensor], Tensor] | None, size: int) -> Metric | None:
+    return metric if metric is None or isinstance(metric, Metric) else WholeMetric(metric, size)

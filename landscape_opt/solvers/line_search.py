@@ -45,6 +45,16 @@ class Point:
         """The rows that ``index`` picks."""
         return Point(self.x[index], self.loss[index], self.grad_x[index])
 
+    def beside(self, other: Point) -> Point:
+        """These rows and, behind them, the other's."""
+        x, loss, grad_x = (torch.cat(both) for both in zip(self.parts, other.parts, strict=True))
+        return Point(x, loss, grad_x)
+
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """x, loss and gradient."""
+        return self.x, self.loss, self.grad_x
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -130,6 +140,12 @@ class LineSearch:
         self.origin, self.at = self.origin.rows(index), self.at.rows(index)
         for name in _PER_ROW:
             setattr(self, name, getattr(self, name)[index])
+
+    def join(self, other: LineSearch) -> None:
+        """Take in the rows of another, behind one's own."""
+        self.origin, self.at = self.origin.beside(other.origin), self.at.beside(other.at)
+        for name in _PER_ROW:
+            setattr(self, name, torch.cat([getattr(self, name), getattr(other, name)]))
 
     def _shorter(self, trial: Evaluation, finite: Tensor) -> Tensor:
         """The minimum of the parabola through both losses and the low slope, within [0.1, 0.5] of the bracket."""

@@ -85,6 +85,18 @@ class Run(ABC):
         """The Jacobians asked for, in the order of ``wanted``."""
         raise NotImplementedError(f"{type(self).__name__} has not asked for a Jacobian")
 
+    @property
+    def current(self) -> Run:
+        """Who moves the rows from now on: itself, or the run that it has handed all of them to."""
+        return self
+
+    def join(self, other: Run) -> bool:
+        """Take in all rows of another run, behind one's own; False, and nothing done, where the two cannot be one.
+
+        Both have observed an evaluation and not yet proposed the next point. The other is not used any more.
+        """
+        return False
+
     @abstractmethod
     def observe(self, evaluation: Evaluation) -> None:
         """Take in the evaluation at the point proposed last (at the start point, the first time)."""

@@ -81,9 +81,27 @@ class Together(Run):
             self.groups[0].run.observe(evaluation)  # nothing is copied
             self.groups[0].fresh_x = None
             return
+        evaluation = evaluation.without_prediction()  # nothing is moved by it, and it may be large
         for group in self.groups:
             group.run.observe(evaluation.rows(group.positions))
             group.fresh_x = None
+        self._join_groups()
+
+    def _join_groups(self) -> None:
+        """Groups whose runs can be one become one: the small operations of a step cost the same for one row as for many."""
+        apart: list[_Group] = []
+        for group in self.groups:
+            group.run = group.run.current
+            into = next((one for one in apart if one.run.join(group.run)), None)
+            if into is None:
+                apart.append(group)
+            else:
+                into.positions = torch.cat([into.positions, group.positions])
+        self.groups = apart
+        if len(apart) == 1:  # in their order, so that nothing has to be copied
+            order = apart[0].positions.argsort()
+            apart[0].run.keep(order)
+            apart[0].positions = apart[0].positions[order]
 
     def _is_whole(self) -> bool:
         """Whether one group holds all rows in their order."""
