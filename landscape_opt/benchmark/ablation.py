@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from .figures import TIE, ratio
+from .figures import ratio
 from .landscapes import (
     AGAIN,
     CONDITIONED,
@@ -23,7 +23,7 @@ from .landscapes import (
     UNTOLD,
 )
 from .summary import Spread, Summary, as_markdown, loss_text, number
-from .table import Row, level, where_we_lose
+from .table import TIE, Row, level, where_we_lose
 
 SHOWN = (5, 20, 100)
 """Evaluations."""
@@ -133,8 +133,8 @@ def times(whole: Row, without: Row, floor: float, at_start: float) -> float:
 
     Example:
         >>> whole, without = Row("", (0, 1, 10), (9.0, 1.0, 1.0), ()), Row("", (0, 1, 10), (9.0, 9.0, 1.0), ())
-        >>> times(whole, without, 1e-3, 9.0), times(without, whole, 1e-3, 9.0)
-        (10.0, 0.1)
+        >>> [round(one, 1) for one in (times(whole, without, 1e-3, 9.0), times(without, whole, 1e-3, 9.0))]
+        [9.9, 0.1]
     """
     if level(whole, floor, at_start) <= level(without, floor, at_start):
         return ratio(whole, without, floor, at_start).value

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .landscapes import OURS
 from .records import MethodRecord, UnitRecord
-from .table import Row, break_even, evaluations_to, level, places_lost
+from .table import TIE, Row, break_even, evaluations_to, level, places_lost
 from .trial import SOLVED, VALIDATION
 from .tuning import Statistic, strength
 
@@ -24,8 +24,6 @@ RATIOS = {
     "S3deep": (REFINED, 1e-8),
 }
 """By name: the rivals, of which the best is taken at every budget, and the floor of the level."""
-TIE = 0.01
-"""Medians and means that differ by less are the same."""
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from textwrap import fill
 
 from .contestants import GROUPS
-from .figures import RATIOS, TIE
+from .figures import RATIOS
 from .landscapes import OURS
 from .page import WRITTEN_BY
 from .records import UnitRecord
 from .registry import CONTROL
 from .summary import IN_DISTRIBUTION, Spread, Summary, number
-from .table import LEVEL_BUDGET, Row, places_lost
+from .table import LEVEL_BUDGET, TIE, Row, places_lost
 from .tuning import Statistic
 
 WIDTH = 120

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from .. import atomic
 from . import ablation
-from .figures import RATIOS, TIE
+from .figures import RATIOS
 from .plots import draw
 from .records import UnitRecord, read_all
 from .registry import CONTROL, PROBLEMS
 from .summary import IN_DISTRIBUTION, Summary, as_markdown, loss_text, number, summary
-from .table import Row
+from .table import TIE, Row
 from .trial import SOLVED
 
 WRITTEN_BY = "landscape-opt bench --report"
@@ -73,13 +73,13 @@ defaults. Every rival is tuned per problem and per budget on validation targets;
 methods in X are the same for every seed. No fit sees a mask. Run on {"; ".join(cpus)}; {"; ".join(versions)}.
 
 **S1, S2, S3**: evaluations that a rival's median needs to a level over those that the landscape needs, both at least 1,
-log-log interpolated between budgets. The level is the rival's median at 100 evaluations, or if that is higher a share of the
-median loss at the plain start. S1: best of GD, momentum and Adam in X, share 1e-3. S2: best of L-BFGS, Levenberg–Marquardt
-and best of K in X, share 1e-3; S2deep, 1e-8. S3: the encoder, refined by the best method, share 1e-5; S3deep, 1e-8. A figure
-in brackets: the rival does not come down to the share by 100 evaluations. **stuck**: mean loss at 100 evaluations over the
-best X rival's. **dominance**: budgets from 1 on at which median and mean are no worse than those of every other method on
-this page, landscapes that lack a part aside; differences below {TIE:.0%}, and losses below {SOLVED:g} of the plain start's,
-count as ties."""
+log-log interpolated between budgets. The level is a tie with the rival's median at 100 evaluations, or if that is higher
+a share of the median loss at the plain start. S1: best of GD, momentum and Adam in X, share 1e-3. S2: best of L-BFGS,
+Levenberg–Marquardt and best of K in X, share 1e-3; S2deep, 1e-8. S3: the encoder, refined by the best method, share
+1e-5; S3deep, 1e-8. A figure in brackets: the rival does not come down to the share by 100 evaluations. **stuck**: mean
+loss at 100 evaluations over the best X rival's. **dominance**: budgets from 1 on at which median and mean are no worse
+than those of every other method on this page, landscapes that lack a part aside; differences below {TIE:.0%}, and losses
+below {SOLVED:g} of the plain start's, count as ties."""
 
 
 def _overview(summaries: Sequence[Summary]) -> str:

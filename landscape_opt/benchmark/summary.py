@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .contestants import ABLATION, GROUPS
-from .figures import FIRST_ORDER, RATIOS, REFINED, SECOND_ORDER, TIE, Field, SetFigures, fields_of
+from .figures import FIRST_ORDER, RATIOS, REFINED, SECOND_ORDER, Field, SetFigures, fields_of
 from .landscapes import OURS, PUBLISHED
 from .records import UnitRecord, are_comparable
-from .table import Row, as_text, is_worse, where_we_lose
+from .table import TIE, Row, as_text, is_worse, where_we_lose
 from .tuning import Statistic
 
 IN_DISTRIBUTION = "in distribution"

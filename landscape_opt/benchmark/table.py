@@ -13,6 +13,8 @@ from .tuning import Choice, Statistic, chosen
 
 LEVEL_BUDGET = 100
 LEVEL_FLOOR = 1e-3
+TIE = 0.01
+"""Medians and means that differ by less are the same."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,10 @@ def as_text(rows: Sequence[Row]) -> str:
 
 
 def level(rival: Row, floor: float = LEVEL_FLOOR, at_start: float | None = None) -> float:
-    """The loss to reach: the rival's median at 100 evaluations, not below a share of the median at the start.
+    """The loss to reach: a tie with the rival's median at 100 evaluations, not below a share of the median at the start.
+
+    Without the tie, two methods that come down to the same positive loss, as some problems have it, would be told apart by
+    their last digits.
 
     Args:
         rival: its row.
@@ -92,7 +97,7 @@ def level(rival: Row, floor: float = LEVEL_FLOOR, at_start: float | None = None)
         at_start: median loss at the plain start; None takes the rival's own first.
     """
     last = max(place for place, budget in enumerate(rival.budgets) if budget <= LEVEL_BUDGET)
-    return max(rival.median[last], floor * (rival.median[0] if at_start is None else at_start))
+    return max((1.0 + TIE) * rival.median[last], floor * (rival.median[0] if at_start is None else at_start))
 
 
 def evaluations_to(wanted: float, one: Row) -> float | None:
