@@ -33,6 +33,11 @@ class Candidates:
     x: Tensor
     loss: Tensor | None
 
+    def beside(self, other: Candidates) -> Candidates:
+        """These and, below them, those of other targets."""
+        loss = None if self.loss is None or other.loss is None else torch.cat([self.loss, other.loss])
+        return Candidates(torch.cat([self.x, other.x]), loss)
+
 
 class Memory:
     """A ring of points x with their predictions F(x), bounded in number and in bytes.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..look_up import LookUp
+from ..memory import Candidates
 from ..objective import Evaluation
 from ..results import Status
 from .best_of import BestOf
@@ -74,6 +75,9 @@ class Restarts(Solver):
         return RestartsRun(self, start)
 
 
+_PER_ROW = ("rows", "best", "best_x", "lately", "at_all", "at_the_caught", "next", "trial_ends", "ended", "place")
+
+
 class RestartsRun(Together):
     """The state of a descent with several attempts at a time."""
 
@@ -88,7 +92,8 @@ class RestartsRun(Together):
         self.at_all, self.at_the_caught = self.best.clone(), self.best.clone()  # the same at the last look
         self.next = torch.zeros_like(self.rows)  # candidate to try next
         self.trial_ends = torch.zeros_like(self.rows)  # evaluation by which the points on trial are through
-        self.found: dict[int, tuple[Tensor, float | None]] = {}  # candidates of a row, (K, d), and the loss of the first
+        self.found: Candidates | None = None  # of the rows that have asked, one below the other
+        self.place = torch.full_like(self.rows, -1)  # of a row in them
         self.ended = torch.full_like(self.rows, int(Status.MAX_EVALUATIONS))
         self.num_seen = 0
 
@@ -123,54 +128,51 @@ class RestartsRun(Together):
         return self.lately > (1.0 - look.min_gain) * before
 
     def _move(self, needy: Tensor, evaluation: Evaluation) -> None:
-        """Start the needy rows anew, where there is a point to start from."""
-        self._look_up(self.rows[needy])
-        points = {int(position): self._next_start(int(position), evaluation) for position in needy.nonzero()[:, 0]}
-        going = {position: x for position, x in points.items() if x is not None}
-        if not going:
+        """Start the needy rows anew, where there is a point to start from: the next candidate, then their own best point."""
+        moved = needy.nonzero()[:, 0]
+        if len(moved) == 0:
             return
+        found = self._candidates(moved)
+        number, count = self.next[moved], found.x.shape[1]
+        has_point = number <= count
+        if self.num_seen == 0:
+            promised = torch.inf if found.loss is None else found.loss[self.place[moved], 0]
+            has_point &= promised < self.settings.look_up.promise * evaluation.loss[moved]
+        moved, number = moved[has_point], number[has_point]
+        points = found.x[self.place[moved]]
+        candidate = points.gather(1, number.clamp_max(count - 1)[:, None, None].expand(-1, 1, points.shape[2]))[:, 0]
+        x = torch.where((number < count)[:, None], candidate, self.best_x[moved])
+        self.next[moved] += 1
         # Points whose loss is not known are tried, each by an evaluation; then the row goes on from the best.
-        on_trial = [position for position in going if self._is_on_trial(position)]
-        self._begin([position for position in going if position not in on_trial], going, self.settings.again)
-        if on_trial:
-            tried = torch.stack([self.found[int(self.rows[position])][0] for position in on_trial])
-            self.next[on_trial] = tried.shape[1]
-            self._begin(on_trial, going, BestOf(tried, self.settings.again))
-            self.trial_ends[on_trial] = self.num_seen + tried.shape[1]
+        on_trial = (number == 0) & (found.loss is None)
+        self._begin(moved[~on_trial], x[~on_trial], self.settings.again)
+        tried = moved[on_trial]
+        self._begin(tried, x[on_trial], BestOf(points[on_trial], self.settings.again))
+        self.next[tried] = count
+        self.trial_ends[tried] = self.num_seen + count
 
-    def _is_on_trial(self, position: int) -> bool:
-        return int(self.next[position]) == 1 and self.found[int(self.rows[position])][1] is None
-
-    def _begin(self, positions: list[int], starts: dict[int, Tensor], solver: Solver) -> None:
-        if not positions:
+    def _begin(self, moved: Tensor, x: Tensor, solver: Solver) -> None:
+        if len(moved) == 0:
             return
-        moved, start = torch.tensor(positions, device=self.rows.device), torch.stack([starts[one] for one in positions])
-        self.begin(moved, solver.start(Start(start)), start)
+        self.begin(moved, solver.start(Start(x)), x)
         self.ended[moved] = Status.MAX_EVALUATIONS
         self.lately[moved] = self.at_all[moved] = self.at_the_caught[moved] = torch.inf
 
-    def _look_up(self, rows: Tensor) -> None:
-        unknown = torch.tensor([row for row in rows.tolist() if row not in self.found], device=rows.device)
-        if len(unknown) == 0:
-            return
-        found = self.settings.look_up.candidates(unknown)
-        losses = [None] * len(unknown) if found.loss is None else found.loss[:, 0].tolist()
-        self.found.update({int(row): (found.x[k], losses[k]) for k, row in enumerate(unknown)})
-
-    def _next_start(self, position: int, evaluation: Evaluation) -> Tensor | None:
-        """The next candidate of a row, then its own best point, then nothing."""
-        points, loss = self.found[int(self.rows[position])]
-        number = int(self.next[position])
-        promised = loss is not None and loss < self.settings.look_up.promise * float(evaluation.loss[position])
-        if number > len(points) or (self.num_seen == 0 and not promised):
-            return None
-        self.next[position] += 1
-        return points[number] if number < len(points) else self.best_x[position]
+    def _candidates(self, asking: Tensor) -> Candidates:
+        """Of all rows that have asked, these among them; ``place`` says where."""
+        unknown = asking[self.place[asking] < 0]
+        if len(unknown):
+            new = self.settings.look_up.candidates(self.rows[unknown])
+            known = 0 if self.found is None else len(self.found.x)
+            self.place[unknown] = known + torch.arange(len(unknown), device=unknown.device)
+            self.found = new if self.found is None else self.found.beside(new)
+        assert self.found is not None
+        return self.found
 
     def keep(self, index: Tensor) -> None:
         """Go on with these rows."""
         super().keep(index)
-        for name in ("rows", "best", "best_x", "lately", "at_all", "at_the_caught", "next", "trial_ends", "ended"):
+        for name in _PER_ROW:
             setattr(self, name, getattr(self, name)[index])
 
     def verdict(self) -> Tensor:
