@@ -437,6 +437,29 @@ class LandscapeInverter:
     def _run(self, objective: Objective, target: Batch, request: Request) -> InversionResult:
         return Inversion(self.landscape, objective, self.memory, self.z_optimizer, request).run(target)
 
+    def to(self, device: torch.device | str) -> Self:
+        """Move x, θ, the memory and the state of the fit. F is yours to move, and so are targets; returns the inverter.
+
+        Args:
+            device: as of :meth:`torch.nn.Module.to`.
+
+        Example:
+            >>> import torch
+            >>> from landscape_opt import LandscapeInverter, LearnedLandscape
+            >>> squares = lambda prediction, target: (prediction - target).square().sum(1)
+            >>> F = torch.nn.Linear(2, 2)
+            >>> inverter = LandscapeInverter(LearnedLandscape(F, torch.zeros(2)), squares)
+            >>> device = "cuda" if torch.cuda.is_available() else "cpu"
+            >>> inverter = inverter.to(F.to(device).weight.device)
+        """
+        self.landscape.to(device)
+        home = self.landscape.layout.device
+        self.memory.to(home)
+        self.replay.to(home)
+        if self.optimizer is not None:
+            self.optimizer.load_state_dict(self.optimizer.state_dict())  # which sends moments to where the weights are now
+        return self
+
     def unfitted(self) -> Self:
         """An inverter for the same F and loss that has learned nothing: its inversions are plain descent."""
         landscape = LearnedLandscape(

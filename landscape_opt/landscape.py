@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -141,6 +142,14 @@ class LearnedLandscape(nn.Module):
         )
         torch.manual_seed(seed)  # inside private_randomness: the user's global state never sees it
         self.mapping.build(spec)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What ``to()``, ``cuda()`` and ``cpu()`` come down to: x lies where θ does. Its dtype is that of ``x_init``."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.layout.to(fn(self.layout.row).device)
+        if self.mapping.spec is not None:
+            self.mapping.spec = replace(self.mapping.spec, x_init=self.layout.row)
+        return self
 
     def check_fits(self, target: Batch) -> None:
         """Refuse targets of another size than θ was built for."""

@@ -30,6 +30,11 @@ class Layout:
         self.dim = sum(part.numel() for part in self.parts.values())
         self.row = torch.cat([part.detach().reshape(-1).to(self.dtype) for part in self.parts.values()]).clone()
 
+    def to(self, device: torch.device) -> None:
+        """Move the plain start; what is made from it follows."""
+        self.parts = {name: part.to(device) for name, part in self.parts.items()}
+        self.row, self.device = self.row.to(device), device
+
     @property
     def x_init(self) -> X:
         """The plain start as it was given."""

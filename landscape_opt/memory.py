@@ -197,6 +197,11 @@ class Memory:
             losses = torch.cat([against(rows) for rows in torch.arange(size, device=x.device).split(at_once)])
         return torch.where(losses.isfinite(), losses, torch.inf)
 
+    def to(self, device: torch.device) -> None:
+        """Move what is remembered."""
+        if self.storage is not None:
+            self.storage = batches.map_leaves(lambda leaf: leaf.to(device), self.storage)
+
     def state_dict(self) -> State:
         """Everything that is remembered."""
         return {name: getattr(self, name) for name in ("storage", "room", "count")}

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from . import batches
 from .checkpoint import CheckpointError
 from .guest import private_randomness
 from .landscape import LearnedLandscape
@@ -47,7 +46,8 @@ def restore(inverter: LandscapeInverter, state: Any) -> None:
     check_replay(inverter.replay, whole.at("replay"), sizes)
     replay = _tried(inverter.replay, whole.at("replay"))
     check_memory(whole.at("memory"), sizes, landscape.layout.dim)
-    memory = _on_device(_tried(inverter.memory, whole.at("memory")), landscape)
+    memory = _tried(inverter.memory, whole.at("memory"))
+    memory.to(landscape.layout.device)  # a file brings its points on the CPU
     _check_generator(inverter.generator, whole.at("generator"))
     history = whole.at("history").value
     if not isinstance(history, list):
@@ -175,13 +175,6 @@ def _shallow(owner: Any) -> Any:
         if hasattr(value, "load_state_dict"):
             setattr(twin, name, copy.copy(value))
     return twin
-
-
-def _on_device(memory: Memory, landscape: LearnedLandscape) -> Memory:
-    """Points lie where the landscape lies; a file brings them on the CPU."""
-    if memory.storage is not None:
-        memory.storage = batches.map_leaves(lambda leaf: leaf.to(landscape.layout.device), memory.storage)
-    return memory
 
 
 def _check_generator(generator: torch.Generator, part: Part) -> None:
