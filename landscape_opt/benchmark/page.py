@@ -10,7 +10,7 @@ from . import ablation
 from .figures import RATIOS
 from .plots import draw
 from .records import UnitRecord, read_all
-from .registry import CONTROL, PROBLEMS
+from .registry import CHOSEN_ON, CONTROL, PROBLEMS
 from .summary import IN_DISTRIBUTION, Summary, as_markdown, loss_text, number, summary
 from .table import TIE, Row
 from .trial import SOLVED
@@ -79,7 +79,10 @@ Levenberg–Marquardt and best of K in X, share 1e-3; S2deep, 1e-8. S3: the enco
 1e-5; S3deep, 1e-8. A figure in brackets: the rival does not come down to the share by 100 evaluations. **stuck**: mean
 loss at 100 evaluations over the best X rival's. **dominance**: budgets from 1 on at which median and mean are no worse
 than those of every other method on this page, landscapes that lack a part aside; differences below {TIE:.0%}, and losses
-below {SOLVED:g} of the plain start's, count as ties."""
+below {SOLVED:g} of the plain start's, count as ties.
+
+The landscape's defaults were chosen on validation targets of {", ".join(CHOSEN_ON)}, as [](design.md) tells.
+{", ".join(name for name in PROBLEMS if name not in CHOSEN_ON)} had no part in that."""
 
 
 def _overview(summaries: Sequence[Summary]) -> str:

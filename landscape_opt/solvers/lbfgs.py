@@ -15,6 +15,7 @@ from .line_search import LineSearch, Point
 from .solver import Run, Solver, Start
 
 MIN_CURVATURE = 1e-10
+_PAIRS = ("s", "y", "rho")
 
 
 class LBFGS(Solver):
@@ -65,26 +66,36 @@ class LBFGS(Solver):
 
 @dataclass
 class _Memory:
-    """Pairs s = Δx, y = Δ∂L/∂x of every row, newest last; unusable ones have weight 0."""
+    """Pairs s = Δx, y = Δ∂L/∂x of every row, newest last; unusable ones have weight 0.
 
-    s: Tensor  # (memory, B, d)
+    There are only as many as the row with the most has, one at least: what is empty costs as much as what is full.
+    """
+
+    room: int
+    s: Tensor  # (K, B, d), K at most the room
     y: Tensor
-    rho: Tensor  # (memory, B): 1 / sᵀy, or 0
+    rho: Tensor  # (K, B): 1 / sᵀy, or 0
 
     @classmethod
-    def empty(cls, memory: int, like: Tensor) -> _Memory:
-        return cls(
-            like.new_zeros(memory, *like.shape), like.new_zeros(memory, *like.shape), like.new_zeros(memory, len(like))
-        )
+    def empty(cls, room: int, like: Tensor) -> _Memory:
+        return cls(room, torch.zeros_like(like)[None], torch.zeros_like(like)[None], like.new_zeros(1, len(like)))
 
     def push(self, s: Tensor, y: Tensor, rows: Tensor) -> None:
         """Add a pair to the rows where it has positive curvature."""
         curvature = (s * y).sum(1)
         usable = rows & (curvature > MIN_CURVATURE * s.norm(dim=1) * y.norm(dim=1)) & curvature.isfinite()
         usable &= (1.0 / curvature).isfinite()
+        if len(self.rho) < self.room and bool((self.rho[0] != 0).any()):
+            self.grow(len(self.rho) + 1)
         self.s = torch.where(usable[None, :, None], torch.cat([self.s[1:], s[None]]), self.s)
         self.y = torch.where(usable[None, :, None], torch.cat([self.y[1:], y[None]]), self.y)
         self.rho = torch.where(usable[None], torch.cat([self.rho[1:], (1.0 / curvature)[None]]), self.rho)
+
+    def grow(self, size: int) -> None:
+        """Empty pairs before the oldest, until there are ``size``."""
+        for name in _PAIRS:
+            pairs = getattr(self, name)
+            setattr(self, name, torch.cat([pairs.new_zeros(size - len(pairs), *pairs.shape[1:]), pairs]))
 
     def forget(self, rows: Tensor) -> None:
         """All but the newest pair, which alone still knows how long a step is."""
@@ -95,7 +106,10 @@ class _Memory:
         self.s, self.y, self.rho = self.s[:, index], self.y[:, index], self.rho[:, index]
 
     def join(self, other: _Memory) -> None:
-        for name in ("s", "y", "rho"):
+        size = max(len(self.rho), len(other.rho))
+        self.grow(size)
+        other.grow(size)
+        for name in _PAIRS:
             setattr(self, name, torch.cat([getattr(self, name), getattr(other, name)], dim=1))
 
 
@@ -152,7 +166,7 @@ class LBFGSRun(Run):
         """Take in another L-BFGS of the same settings, once both have begun."""
         if not isinstance(other, LBFGSRun) or self.search is None or other.search is None:
             return False
-        if (self.first_step, len(self.memory.s)) != (other.first_step, len(other.memory.s)):
+        if (self.first_step, self.memory.room) != (other.first_step, other.memory.room):
             return False
         metric = None
         if self.metric is not None and other.metric is not None:

@@ -47,13 +47,9 @@ class Point:
 
     def beside(self, other: Point) -> Point:
         """These rows and, behind them, the other's."""
-        x, loss, grad_x = (torch.cat(both) for both in zip(self.parts, other.parts, strict=True))
-        return Point(x, loss, grad_x)
-
-    @property
-    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        """x, loss and gradient."""
-        return self.x, self.loss, self.grad_x
+        return Point(
+            torch.cat([self.x, other.x]), torch.cat([self.loss, other.loss]), torch.cat([self.grad_x, other.grad_x])
+        )
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ class RestartsRun(Together):
             has_point &= promised < self.settings.look_up.promise * evaluation.loss[moved]
         moved, number = moved[has_point], number[has_point]
         points = found.x[self.place[moved]]
-        candidate = points.gather(1, number.clamp_max(count - 1)[:, None, None].expand(-1, 1, points.shape[2]))[:, 0]
+        candidate = points[torch.arange(len(moved), device=moved.device), number.clamp_max(count - 1)]
         x = torch.where((number < count)[:, None], candidate, self.best_x[moved])
         self.next[moved] += 1
         # Points whose loss is not known are tried, each by an evaluation; then the row goes on from the best.
