@@ -14,7 +14,7 @@ from hypothesis import given
 from strategies import case, fitted, new_inverter, squares
 from torch.autograd import grad, gradcheck, gradgradcheck
 
-import landscape_opt.differentiable
+import landscape_opt.differentiable.stationary
 from landscape_opt import Differentiable, LandscapeInverter, LearnedLandscape
 from landscape_opt.solvers import LBFGS
 
@@ -107,7 +107,7 @@ def test_where_the_loss_is_flat_the_answer_does_not_move():
 
 @pytest.mark.parametrize("flat", [0, 3])
 def test_conjugate_residuals_beyond_the_dense_size(flat):
-    dim = landscape_opt.differentiable.DENSE_UP_TO + 8
+    dim = landscape_opt.differentiable.stationary.DENSE_UP_TO + 8
     scale = torch.linspace(0.5, 2.0, dim, dtype=F64)
     scale[:flat] = 0
     y = random(2, dim).requires_grad_()
@@ -122,12 +122,12 @@ def test_conjugate_residuals_agree_with_the_eigenvalues(monkeypatch):
     y, factor = problem.targets(5, 100).requires_grad_(), random(5, 4)
     result = solved(inverter_of(problem.forward_model, 4), y, budget=200)
     dense = grad(result.x, y, factor, retain_graph=True)[0]
-    monkeypatch.setattr(landscape_opt.differentiable, "DENSE_UP_TO", 0)
+    monkeypatch.setattr(landscape_opt.differentiable.stationary, "DENSE_UP_TO", 0)
     assert torch.allclose(grad(result.x, y, factor)[0], dense, rtol=1e-6, atol=1e-9)
 
 
 def test_a_saddle_ends_conjugate_residuals_in_its_row_alone(monkeypatch):
-    monkeypatch.setattr(landscape_opt.differentiable, "DENSE_UP_TO", 0)
+    monkeypatch.setattr(landscape_opt.differentiable.stationary, "DENSE_UP_TO", 0)
     y = torch.tensor([[1.0, 1.0], [-1.0, 1.0]], dtype=F64, requires_grad=True)
     inverter = inverter_of(lambda x: x, 2, lambda x, y: 10 + (y * (x - 0.5).square()).sum(1))
     x = solved(inverter, y, budget=1).x
