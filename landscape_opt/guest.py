@@ -123,10 +123,21 @@ def private_randomness(seed: int, device: torch.device) -> Iterator[None]:
     numpy_state, python_state = np.random.get_state(), random.getstate()
     try:
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
+            seed_torch(seed, device)
             np.random.seed(seed % 2**32)
             random.seed(seed)
             yield
     finally:
         np.random.set_state(numpy_state)
         random.setstate(python_state)
+
+
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seed the generators of the CPU and of one device.
+
+    ``torch.manual_seed`` seeds all devices, those that are not in use yet when they come to be: nobody would put those back.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from . import batches
 from .batches import Batch
-from .guest import frozen
+from .guest import frozen, seed_torch
 from .layout import Layout, X
 from .mappings.anchored import AnchoredMapping
 from .mappings.context import Context
@@ -140,7 +140,7 @@ class LearnedLandscape(nn.Module):
             num_prediction_features=0 if seen is None else seen.shape[1],
             evaluation_cost=workload.evaluation_cost,
         )
-        torch.manual_seed(seed)  # inside private_randomness: the user's global state never sees it
+        seed_torch(seed, self.layout.device)  # inside private_randomness: the user's global state never sees it
         self.mapping.build(spec)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

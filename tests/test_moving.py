@@ -1,4 +1,4 @@
-"""``to(device)``: x, θ and what a fit keeps lie in one place, without a second device to try it on."""
+"""Devices: x, θ and what a fit keeps lie in one place, and no other is touched, without a second one to try it on."""
 
 from __future__ import annotations
 
@@ -61,3 +61,15 @@ def test_a_fit_goes_on_as_if_it_had_not_been_moved(method):
     for inverter in (moved, stayed):
         inverter.fit(problem.targets(64, 1), num_rounds=2, progress=False)
     assert_same_weights(moved, stayed)
+
+
+@pytest.mark.parametrize("method", given_by.METHODS)
+def test_no_other_device_is_seeded_for_now_or_for_later(method, monkeypatch):
+    def refused(*_):
+        raise AssertionError("this seeds devices whose states nobody puts back")
+
+    monkeypatch.setattr(torch, "manual_seed", refused)
+    for name in ("manual_seed", "manual_seed_all"):
+        monkeypatch.setattr(torch.cuda, name, refused)
+    inverter, problem = fresh(method)
+    assert inverter.invert(problem.targets(4, 2), 5).loss.isfinite().all()
