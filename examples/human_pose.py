@@ -18,6 +18,7 @@ from landscape_opt.applications import pose
 from landscape_opt.applications.pose.comparison import as_table, best_of, figures, fit_in_rounds
 from landscape_opt.applications.pose.pictures import curves, draw_hypotheses
 from landscape_opt.applications.pose.rivals import METHODS, Fitter, Regression, by_landscape, lbfgs, plain, tuned
+from landscape_opt.hypotheses import Given
 
 FLOOR, DOOR_HANDLE = 0.95, torch.tensor([0.15, 0.0, 4.0])  # m, in the frame of the camera
 body = pose.SkinnedBody()
@@ -53,26 +54,28 @@ def constraints(model, inverter, people, generator):
             joints = model.joints(result.x)
             away = term.away(joints[:, term.places]).reshape(len(seen), -1).norm(dim=1).mean()
             where, error = (joints - seen.joints).norm(dim=2).mean(), pose.mpjpe(joints, seen.joints).mean()
-            print(
-                f"| {name} | {'yes' if with_it else 'no'} | {error:.1f} | {1000 * where:.1f} | {1000 * away:.1f} |",
-                flush=True,
-            )
+            asked = "yes" if with_it else "no"
+            print(f"| {name} | {asked} | {error:.1f} | {1000 * where:.1f} | {1000 * away:.1f} |", flush=True)
 
 
 def sequence(model, inverter, staged, num_frames, generator):
     """A person who walks, frame by frame: warm from the last frame with a temporal term, against cold."""
     seen = pose.Photographs.of(pose.walking(body, num_frames, generator), body, model.cameras, generator, noise=5.0)
     began = time.process_time()
-    before = last = inverter.invert(model.targets(seen.keypoints[:1]), 20).x
+    before = last = inverter.invert(model.targets(seen.keypoints[:1]), 20, num_hypotheses=10).x  # others begin there
     errors = [pose.mpjpe(model.joints(last), seen.joints[:1])]
     for frame in range(1, num_frames):
         guess = {name: part + 0.7 * (part - before[name]) for name, part in last.items()}  # going on as before, nearly
-        options = {"warm_start": guess, "extra_terms": [pose.NearLast(model, model.joints(guess))]}
-        before, last = last, inverter.invert(model.targets(seen.keypoints[frame : frame + 1]), 5, **options).x
+        target = model.targets(seen.keypoints[frame : frame + 1])
+        own = inverter.invert(target, 0).x  # where it would begin without a frame before, should that have been wrong
+        starts = Given({name: torch.stack([guess[name], own[name]], dim=1) for name in own})
+        options = {"num_hypotheses": 2, "starts": starts, "extra_terms": [pose.NearLast(model, model.joints(guess))]}
+        before, last = last, inverter.invert(target, 5, **options).x
         errors.append(pose.mpjpe(model.joints(last), seen.joints[frame : frame + 1]))
     warm = 1000 * (time.process_time() - began) / num_frames
-    print(f"| warm start, 5 evaluations, temporal term | {torch.cat(errors).mean():.1f} | {warm:.0f} |")
-    for fitter in (by_landscape("landscape, cold, 20 evaluations", inverter, model, 20), staged):
+    print(f"| warm and own start, 5 evaluations each, temporal term | {torch.cat(errors).mean():.1f} | {warm:.0f} |")
+    cold = [by_landscape(f"landscape, cold, {count} evaluations", inverter, model, count) for count in (5, 20)]
+    for fitter in (*cold, staged):
         alone = [figures(fitter, seen.first(1)).milliseconds for _ in range(3)]  # a frame at a time, as they come
         print(f"| {fitter.name} | {figures(fitter, seen).mpjpe:.1f} | {sorted(alone)[1]:.0f} |", flush=True)
 
@@ -84,8 +87,7 @@ def main():
     parser.add_argument("--rounds", type=int, help="of fitting each landscape")
     settings = parser.parse_args()
     seeds, settings.targets, settings.frames, limit = ((0,), 12, 5, 60) if settings.quick else ((0, 1, 2), 300, 200, 300)
-    settings.train, rounds = (1024, 3) if settings.quick else (16384, 100)
-    rounds = settings.rounds or rounds
+    settings.train, rounds = (1024, settings.rounds or 3) if settings.quick else (16384, settings.rounds or 300)
 
     generator = torch.Generator().manual_seed(1234)
     mixture = pose.PoseMixture.fit(pose.sample_people(body, 3000, generator).pose)
