@@ -14,7 +14,7 @@ from .compiled import as_written
 from .mappings import AnchoredMapping, Context, Mapping
 from .mappings.anchored import Chart
 from .mappings.layers import BLOCK
-from .mappings.metric import Metric
+from .mappings.metric import RowMetric
 
 
 def compile_steps(mapping: Mapping, **options: Any) -> None:
@@ -88,7 +88,7 @@ class _AsWritten:
     def __init__(self, mapping: Mapping) -> None:
         self.mapping = mapping
 
-    def __call__(self, z: Tensor, context: Context) -> Metric:
+    def __call__(self, z: Tensor, context: Context) -> RowMetric:
         with as_written():
             return _MetricAsWritten(type(self.mapping).metric(self.mapping, z, context))
 
@@ -96,20 +96,20 @@ class _AsWritten:
         return _AsWritten(memo.get(id(self.mapping), self.mapping))
 
 
-class _MetricAsWritten(Metric):
+class _MetricAsWritten(RowMetric):
     """What it answers is not compiled, though it reads a mapping that is."""
 
-    def __init__(self, metric: Metric) -> None:
+    def __init__(self, metric: RowMetric) -> None:
         self.metric = metric
 
     def __call__(self, v: Tensor) -> Tensor:
         with as_written():
             return self.metric(v)
 
-    def rows(self, index: Tensor) -> Metric:
+    def rows(self, index: Tensor) -> RowMetric:
         return _MetricAsWritten(self.metric.rows(index))
 
-    def beside(self, other: Metric) -> Metric | None:
+    def beside(self, other: RowMetric) -> RowMetric | None:
         joined = self.metric.beside(other.metric) if isinstance(other, _MetricAsWritten) else None
         return None if joined is None else _MetricAsWritten(joined)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..mappings.context import Context
 from ..mappings.layers import FULL_LINEAR_UP_TO, NearIdentity, zeroed
 from ..mappings.mapping import Mapping, MappingSpec
-from ..mappings.metric import Metric, SharedMetric
+from ..mappings.metric import RowMetric, SharedMetric
 
 MAX_WEIGHTS = 4 * FULL_LINEAR_UP_TO**2
 
@@ -45,7 +45,7 @@ class AffineMapping(Mapping):
         weight = self.jacobian.weight
         return grad_x @ weight if self.jacobian.dense else grad_x * weight
 
-    def metric(self, z: Tensor, context: Context) -> Metric:
+    def metric(self, z: Tensor, context: Context) -> RowMetric:
         """v ↦ η J Jᵀ v."""
         step = self.step.detach()
 

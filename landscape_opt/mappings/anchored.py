@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .context import Context
 from .layers import FULL_LINEAR_UP_TO, LearnedStart, Linear, TargetCode, mlp, times, zeroed
 from .mapping import LocalMapping, Mapping, MappingSpec, scaling
-from .metric import Metric
+from .metric import RowMetric
 from .seen import Seen
 
 MAX_RANK = 16
@@ -128,7 +128,7 @@ class AnchoredMapping(Mapping):
         """Jᵀ ∂L/∂x: the same at every z of a chart."""
         return grad_x if context.evaluation is None else self.chart(context).pull(grad_x)
 
-    def metric(self, z: Tensor, context: Context) -> Metric:
+    def metric(self, z: Tensor, context: Context) -> RowMetric:
         """v ↦ η J Jᵀ v, in factors."""
         if context.evaluation is None:
             return scaling(self)
@@ -157,7 +157,7 @@ class AnchoredMapping(Mapping):
         )
 
 
-class _ChartMetric(Metric):
+class _ChartMetric(RowMetric):
     """v ↦ η J Jᵀ v of a chart for every row."""
 
     def __init__(self, step: Tensor, chart: Chart) -> None:
@@ -167,10 +167,10 @@ class _ChartMetric(Metric):
         with torch.no_grad():  # V and S are parameters: a graph would follow the solver into the buffer
             return self.step * self.chart.push(self.chart.pull(v))
 
-    def rows(self, index: Tensor) -> Metric:
+    def rows(self, index: Tensor) -> RowMetric:
         return _ChartMetric(self.step, self.chart.rows(index))
 
-    def beside(self, other: Metric) -> Metric | None:
+    def beside(self, other: RowMetric) -> RowMetric | None:
         if not isinstance(other, _ChartMetric) or other.chart.right is not self.chart.right:
             return None
         return _ChartMetric(self.step, self.chart.beside(other.chart))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .context import Context
-from .metric import Metric, SharedMetric
+from .metric import RowMetric, SharedMetric
 
 LOWEST = 1e-7
 """Rows of a fit are done at this share of L₀: what follows is the solver's business."""
@@ -160,7 +160,7 @@ class Mapping(nn.Module, ABC):
             x = self(leaf, context)
             return torch.autograd.grad(x, leaf, grad_x)[0]
 
-    def metric(self, z: Tensor, context: Context) -> Metric:
+    def metric(self, z: Tensor, context: Context) -> RowMetric:
         """The learned metric v ↦ step · J Jᵀ v, (B, d) → (B, d), at z: what a solver in X inherits."""
         return _JacobianMetric(self, z.detach(), context)
 
@@ -182,7 +182,7 @@ class Mapping(nn.Module, ABC):
             )
 
 
-class _JacobianMetric(Metric):
+class _JacobianMetric(RowMetric):
     """v ↦ step · J Jᵀ v of any θ, by differentiating it."""
 
     def __init__(self, mapping: Mapping, z: Tensor, context: Context) -> None:
@@ -198,7 +198,7 @@ class _JacobianMetric(Metric):
         pulled: Tensor = torch.func.vjp(lambda at: self.mapping(at, self.context), self.z)[1](v)[0]
         return pulled
 
-    def rows(self, index: Tensor) -> Metric:
+    def rows(self, index: Tensor) -> RowMetric:
         return _JacobianMetric(self.mapping, self.z[index], self.context.rows(index))
 
 
@@ -252,12 +252,12 @@ class PlainMapping(Mapping):
         """The gradient itself."""
         return grad_x
 
-    def metric(self, z: Tensor, context: Context) -> Metric:
+    def metric(self, z: Tensor, context: Context) -> RowMetric:
         """v ↦ step · v."""
         return scaling(self)
 
 
-def scaling(mapping: Mapping) -> Metric:
+def scaling(mapping: Mapping) -> RowMetric:
     """v ↦ step · v: where J is the identity."""
     step = mapping.step.detach()
     return SharedMetric(lambda v: step * v, owner=mapping)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 
-class Metric(ABC):
+class RowMetric(ABC):
     """v ↦ H v of every row, H symmetric and positive: an initial inverse Hessian."""
 
     @abstractmethod
@@ -16,15 +16,15 @@ class Metric(ABC):
         """H v, (B, d), of v (B, d)."""
 
     @abstractmethod
-    def rows(self, index: Tensor) -> Metric:
+    def rows(self, index: Tensor) -> RowMetric:
         """That of the rows that ``index`` picks."""
 
-    def beside(self, other: Metric) -> Metric | None:
+    def beside(self, other: RowMetric) -> RowMetric | None:
         """That of these rows and, behind them, the other's; None where the two are not of one kind."""
         return None
 
 
-class SharedMetric(Metric):
+class SharedMetric(RowMetric):
     """The same H for every row.
 
     Args:
@@ -45,16 +45,16 @@ class SharedMetric(Metric):
         """H v, (B, d)."""
         return self.apply(v)
 
-    def rows(self, index: Tensor) -> Metric:
+    def rows(self, index: Tensor) -> RowMetric:
         """Itself."""
         return self
 
-    def beside(self, other: Metric) -> Metric | None:
+    def beside(self, other: RowMetric) -> RowMetric | None:
         """Itself, where the other has the same owner."""
         return self if isinstance(other, SharedMetric) and other.owner is self.owner else None
 
 
-class WholeMetric(Metric):
+class WholeMetric(RowMetric):
     """A function that knows all of its rows and none of fewer: what a user gives.
 
     Args:
@@ -78,6 +78,6 @@ class WholeMetric(Metric):
             return self.apply(v)
         return self.apply(v.new_zeros(self.size, v.shape[1]).index_put((self.index,), v))[self.index]
 
-    def rows(self, index: Tensor) -> Metric:
+    def rows(self, index: Tensor) -> RowMetric:
         """The same function, asked for these rows."""
         return WholeMetric(self.apply, self.size, index if self.index is None else self.index[index])

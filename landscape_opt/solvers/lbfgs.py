@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..mappings.metric import Metric, WholeMetric
+from ..mappings.metric import RowMetric, WholeMetric
 from ..objective import Evaluation
 from ..results import Status
 from .line_search import LineSearch, Point
@@ -50,7 +50,7 @@ class LBFGS(Solver):
         self,
         memory: int = 10,
         first_step: float | None = None,
-        metric: Metric | Callable[[Tensor], Tensor] | None = None,
+        metric: RowMetric | Callable[[Tensor], Tensor] | None = None,
         pairs: tuple[Evaluation, ...] = (),
     ) -> None:
         if memory < 1:
@@ -217,5 +217,5 @@ class LBFGSRun(Run):
         return scale if self.metric is not None else torch.where(known[:, None], scale, self._plain_step() * v)
 
 
-def _of_rows(metric: Metric | Callable[[Tensor], Tensor] | None, size: int) -> Metric | None:
-    return metric if metric is None or isinstance(metric, Metric) else WholeMetric(metric, size)
+def _of_rows(metric: RowMetric | Callable[[Tensor], Tensor] | None, size: int) -> RowMetric | None:
+    return metric if metric is None or isinstance(metric, RowMetric) else WholeMetric(metric, size)

@@ -87,7 +87,7 @@ class Run(ABC):
 
     @property
     def current(self) -> Run:
-        """Who moves the rows from now on: itself, or the run that it has handed all of them to."""
+        """The run that moves the rows from now on, itself or the one that it has handed all of them to."""
         return self
 
     def join(self, other: Run) -> bool:
