@@ -33,6 +33,8 @@ from landscape_opt.problems import Metric, Problem, TargetSet, linear
 from landscape_opt.solvers import LevenbergMarquardt
 
 AT_START = {"in distribution": 9.0, "validation": 9.0}
+TIE_IN_EVALUATIONS = 0.02
+"""By how much a level that is a tie with the rival's is reached sooner than the rival's own, on these curves."""
 
 
 def residuals(prediction, target):
@@ -85,7 +87,8 @@ def test_a_ratio_is_interpolated_between_budgets_and_its_level_has_a_floor():
     assert found.theirs == pytest.approx(10.0 * 10.0 ** (math.log(2.0) / math.log(2e3)))
     assert found.mine == pytest.approx(10.0 ** (math.log(2.0) / math.log(2e6)))
     deep = ratio(ours, rival, 1e-8, at_start=100.0)
-    assert (deep.wanted, deep.theirs, deep.reaches_floor) == (1e-3, 100.0, False)
+    assert (deep.wanted, deep.reaches_floor) == (pytest.approx(1.01e-3), False)  # a tie with the rival's median at 100
+    assert deep.theirs == pytest.approx(10.0 * 10.0 ** (math.log(2.0 / 1.01e-3) / math.log(2e3)))
     never = ratio(rival, ours, 1e-8, at_start=100.0)  # their median at 100, 1e-6, is never ours
     assert never.value == 0.0
 
@@ -135,9 +138,9 @@ def test_break_even_and_wall_time_follow_from_seconds_and_evaluations():
     rivals = [record(name, (8.0, 8.0, 8.0, 1.0), seconds={1: 1.0, 5: 5.0}) for name in ("GD", "L-BFGS", "encoder + Adam")]
     field = Field({one.name: one for one in (ours, *rivals)}, AT_START, ("in distribution",))
     figures = field.figures("in distribution")
-    assert figures.ratios["S1"].value == 5.0
-    assert figures.break_even["S1"] == pytest.approx(60.0 / (5.0 - 0.5))
-    assert figures.wall["S3"] == pytest.approx(10.0)
+    assert figures.ratios["S1"].value == pytest.approx(5.0, rel=TIE_IN_EVALUATIONS)
+    assert figures.break_even["S1"] == pytest.approx(60.0 / (5.0 - 0.5), rel=2 * TIE_IN_EVALUATIONS)
+    assert figures.wall["S3"] == pytest.approx(10.0, rel=2 * TIE_IN_EVALUATIONS)
     assert figures.per_evaluation == pytest.approx(1.5 / 5.0)
     assert seconds_after(ours, 3.0) == pytest.approx(1.0)
     assert seconds_after(ours, 9.0) == pytest.approx(2.5)
@@ -150,7 +153,7 @@ def test_the_wall_time_of_a_rival_is_that_of_the_one_that_gets_there():
     idle = record("LM", (8.0, 8.0, 8.0, 8.0), seconds={1: 0.1, 5: 0.1})  # it cannot afford a Jacobian
     busy = record("L-BFGS", (8.0, 4.0, 2.0, 1.0), seconds={1: 2.0, 5: 10.0})
     field = Field({one.name: one for one in (ours, idle, busy)}, AT_START, ("in distribution",))
-    assert field.figures("in distribution").wall["S2"] == pytest.approx(10.0)
+    assert field.figures("in distribution").wall["S2"] == pytest.approx(10.0, rel=2 * TIE_IN_EVALUATIONS)
 
 
 # --- tuning

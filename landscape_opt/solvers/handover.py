@@ -121,6 +121,7 @@ class HandOverRun(Together):
         run.observe(best)
         self.waiting[rows] = False
         self.begin(rows, run)
+        self._join_groups()  # now: how rows are grouped follows from the hand-overs alone, and so can be made again
         if not bool(self.waiting.any()):
             self.seen, self.best, self.told = [], None, Context()
 
