@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from typing import Any, Self, TypeAlias
 
 import torch
@@ -41,7 +40,7 @@ class Evaluation:
     grad_prediction: Tensor
     prediction: Batch | None = None
 
-    @cached_property  # whoever observes an evaluation asks for it
+    @property
     def finite(self) -> Tensor:
         """Rows whose loss and gradient are finite, (B,)."""
         return self.loss.isfinite() & self.grad_x.isfinite().all(1)
