@@ -10,6 +10,7 @@ from functools import partial
 import torch
 
 from ..compiled_steps import compile_steps
+from ..guest import private_randomness
 from ..mappings import AnchoredMapping, Context, Mapping, MappingSpec
 from ..objective import Evaluation
 from ..replay.points import Points
@@ -77,8 +78,7 @@ def compiling_rows(table: Sequence[ThetaSizes] = TABLE, backend: str = "inductor
 
 def _both_ways(sizes: ThetaSizes, backend: str) -> dict[str, Mapping]:
     mapping = AnchoredMapping(sizes.width)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with private_randomness(0, torch.device("cpu")):
         mapping.build(MappingSpec(torch.zeros(sizes.dim), sizes.num_y, sizes.num_y))
     compiled = copy.deepcopy(mapping)
     compile_steps(compiled, backend=backend)

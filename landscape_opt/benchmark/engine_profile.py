@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..guest import private_randomness
 from ..inverter import LandscapeInverter
 from ..landscape import LearnedLandscape
 from ..mappings import AnchoredMapping, ResidualMapping
@@ -57,8 +58,7 @@ def network(width: int, seed: int = 0) -> nn.Module:
         width: of the hidden layers; 0 for none.
         seed: of the weights.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with private_randomness(seed, torch.device("cpu")):
         if width == 0:
             return nn.Linear(DIM_X, DIM_Y)
         hidden = [part for _ in range(3) for part in (nn.Linear(width, width), nn.Tanh())]

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..batches import Batch
 from ..compiled import as_written
-from ..mappings.metric import RowMetric
 from ..objective import Objective
 
 Product: TypeAlias = Callable[[Tensor], Tensor]
@@ -101,7 +100,7 @@ def _refuse_once_differentiable(gradient: Tensor) -> None:
         reached += [further for further, _ in node.next_functions]
 
 
-def spectra(product: Product, metric: RowMetric, like: Tensor) -> tuple[Spectrum, Spectrum]:
+def spectra(product: Product, metric: Product, like: Tensor) -> tuple[Spectrum, Spectrum]:
     r"""Eigenvalues of H and of M H, which are those of M^{1/2} H M^{1/2}.
 
     All of them up to 64 numbers in x, otherwise the Ritz values of 32 steps of Lanczos' method, whose ratio is a bound

@@ -44,7 +44,7 @@ class Chart:
         pulled = self.diagonal * v + times((v[:, None] @ self.left)[:, 0], self.right.T)
         return pulled if self.shared is None else pulled + times(v, self.shared)
 
-    def rows(self, index: Tensor) -> Chart:
+    def rows(self, index: Tensor | slice) -> Chart:
         """The rows that ``index`` picks."""
         return replace(self, base=self.base[index], diagonal=self.diagonal[index], left=self.left[index])
 

@@ -138,9 +138,8 @@ class HandOverRun(Together):
             return False
         size = len(self)
         self.groups += [replace(group, positions=size + group.positions) for group in other.groups]
-        if self.z is not None and other.z is not None:
-            self.z = torch.cat([self.z, other.z])
         self.waiting, self.best_z = torch.cat([self.waiting, other.waiting]), torch.cat([self.best_z, other.best_z])
+        self.z = self._joined_z()
         self._join_groups()
         return True
 

@@ -98,7 +98,7 @@ class Together(Run):
             else:
                 into.positions = torch.cat([into.positions, group.positions])
         self.groups = apart
-        if len(apart) == 1:  # in their order, so that nothing has to be copied
+        if len(apart) == 1 and not self._is_whole():  # in their order, so that later on nothing has to be copied
             order = apart[0].positions.argsort()
             apart[0].run.keep(order)
             apart[0].positions = apart[0].positions[order]
