@@ -35,8 +35,8 @@ class Size:
     seeds: int = 3
     targets: int = 100  # of each of three sets
     train: int = 8192
-    validation: int = 32
-    seconds: float = 55.0  # of every fit
+    validation: int = 16
+    seconds: float = 50.0  # of every fit
     budgets: tuple[int, ...] = (5, 20, 100)
     adam: tuple[int, ...] = (20, 500)
     tuned: int = 16  # targets of pivotal tuning
@@ -115,16 +115,16 @@ def main() -> None:
         name: [fitted(problem, seed, size) for seed in range(size.seeds if name == "W" else 1)]
         for name, problem in problems.items()
     }
-    by_seed = [
-        [*encoders(given, (0, *size.budgets[-2:])), *restyle(given, spread, size.budgets[-2:])]
-        for given in (Preparation(problems["W"], seed, size.seconds, size.quick) for seed in range(size.seeds))
-    ]
+    given = [Preparation(problems["W"], seed, size.seconds, size.quick) for seed in range(size.seeds)]
+    by_seed = [encoders(one, (0, *size.budgets[-2:])) for one in given]
+    once = restyle(given[0], spread, size.budgets[-2:])
     judge, tried = gan.Judge(), [(name, budget) for name in problems if name != "Z" for budget in size.adam]
     adams = [(projector(problems[name], spread, budget, f"Adam in {name}", size.quick), budget) for name, budget in tried]
     print(f"{3 * size.targets} held-out targets, {size.seeds} seeds, {size.seconds:g} s for every fit\n", flush=True)
     for name, some in problems["W"].test_sets().items():
         rows = [[figures(way, some, budget, judge)] for way, budget in adams]
         rows += [[figures(way, some, budget, judge) for way, budget in same] for same in zip(*by_seed, strict=True)]
+        rows += [[figures(way, some, budget, judge)] for way, budget in once]
         rows += [
             [figures(by_inverter(f"landscape in {space}", inverter), some, budget, judge) for inverter in inverters]
             for space, inverters in landscapes.items()

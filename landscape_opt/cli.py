@@ -192,7 +192,9 @@ def _parser() -> argparse.ArgumentParser:
     diagnose.add_argument("--seed", type=int, default=0, help="of fitting (default: 0)")
     diagnose.add_argument("--out", type=Path, default=Path("landscape-diagnosis.png"), help="the picture, .png or .svg")
     engine = commands.add_parser("engine", help="what the fit engine promises, measured")
-    engine.add_argument("tables", nargs="*", metavar="TABLE", help="kills, ranks, memory, profile, compiling (default: all)")
+    engine.add_argument(
+        "tables", nargs="*", metavar="TABLE", help="kills, ranks, memory, profile, compiling, gpu (default: all)"
+    )
     card = commands.add_parser("card", help="what a saved landscape was fitted for, how, and how well it does")
     card.add_argument("file", type=Path, help="the weights file, or its card")
     bench = commands.add_parser(

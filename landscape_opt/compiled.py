@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from threading import Lock
 
 import torch
+from torch import Tensor
 
 
 class _Stance:
@@ -49,3 +50,12 @@ def as_written() -> Iterator[None]:
         yield
     finally:
         _STANCE.leave()
+
+
+def lasting(output: Tensor) -> Tensor:
+    """What compiled code has put out, to be kept beyond its next run.
+
+    With ``mode="reduce-overhead"`` outputs lie in the memory of a CUDA graph, which writes over them when it runs again.
+    Elsewhere it is the Tensor itself.
+    """
+    return output.clone() if output.is_cuda and "torch._dynamo" in sys.modules else output

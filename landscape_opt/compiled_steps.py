@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .compiled import as_written
+from .compiled import as_written, lasting
 from .mappings import AnchoredMapping, Context, Mapping
 from .mappings.anchored import Chart
 from .mappings.layers import BLOCK
@@ -120,5 +120,8 @@ def _bare(context: Context) -> Context:
 
 
 def _first(answer: Any, size: int) -> Any:
-    first = slice(size)  # a view: nothing is copied
-    return answer.rows(first) if isinstance(answer, Chart) else answer[first]
+    first = slice(size)  # a view: nothing is copied that lasts
+    if not isinstance(answer, Chart):
+        return lasting(answer[first])
+    chart = answer.rows(first)
+    return replace(chart, base=lasting(chart.base), diagonal=lasting(chart.diagonal), left=lasting(chart.left))

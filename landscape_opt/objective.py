@@ -12,7 +12,7 @@ from torch import Tensor
 
 from . import batches
 from .batches import Batch
-from .compiled import as_written
+from .compiled import as_written, lasting
 from .layout import Layout
 from .least_squares import LeastSquares
 from .terms import Terms, given_target, weighed
@@ -150,16 +150,16 @@ class Objective:
             raise ValueError("∂loss/∂x is None: forward_model ignores x, or loss_fn ignores the prediction")
         return Evaluation(
             x=x.detach(),
-            loss=loss.detach(),
-            grad_x=self.terms.free(x.detach(), grads[0]),
-            grad_prediction=self._flat_gradient(parts, grads[1:], x),
-            prediction=batches.detached(prediction),
+            loss=lasting(loss.detach()),
+            grad_x=lasting(self.terms.free(x.detach(), grads[0])),
+            grad_prediction=lasting(self._flat_gradient(parts, grads[1:], x)),
+            prediction=_lasting(prediction),
         )
 
     def read(self, x: Tensor, target: Batch) -> Reading:
         """Prediction and loss at x: a forward alone, which no budget is charged for."""
         prediction, loss = self._forward(x.detach(), target)
-        return Reading(loss.detach(), batches.detached(prediction))
+        return Reading(lasting(loss.detach()), _lasting(prediction))
 
     def losses(self, x: Tensor, target: Batch) -> Tensor:
         """L at x (B, d) with its graph, (B,): for those who descend in what x was made of. Counted as evaluations."""
@@ -250,3 +250,8 @@ class Objective:
                 f"{what} must return one loss per sample, shape ({batch_size},), got shape {tuple(loss.shape)}. {mend}"
             )
         return loss
+
+
+def _lasting(prediction: Batch) -> Batch:
+    kept: Batch = batches.map_leaves(lasting, batches.detached(prediction))
+    return kept

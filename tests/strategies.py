@@ -53,7 +53,11 @@ class Case:
         """Targets that F can reach, from an eval-mode copy."""
         x = 0.8 * torch.randn(count, *self.x_init.shape, generator=seeded(seed), dtype=self.x_init.dtype)
         with torch.no_grad():
-            return copy.deepcopy(self.forward_model).eval()(self.x_init + x)
+            return copy.deepcopy(self.forward_model).eval()(self.x_init + x.to(self.x_init))
+
+    def on(self, device: torch.device) -> Case:
+        """The same on another device."""
+        return Case(copy.deepcopy(self.forward_model).to(device), self.x_init.to(device), self.loss_fn)
 
     def prediction_at(self, x: Any) -> Any:
         """F(x) outside the library."""

@@ -38,12 +38,19 @@ def _compiling(quick: bool, _show: Show) -> str:
     return run_compiling(quick)
 
 
+def _gpu(quick: bool, _show: Show) -> str:
+    from .engine_gpu import run_gpu
+
+    return run_gpu(quick)
+
+
 TABLES: dict[str, Callable[[bool, Show], str]] = {
     "kills": _kills,
     "ranks": _ranks,
     "memory": _memory,
     "profile": _profile,
     "compiling": _compiling,
+    "gpu": _gpu,
 }
 
 

@@ -115,7 +115,7 @@ class Streaming(Replay):
         if evaluation is None:
             raise ValueError("Streaming needs an objective that evaluates F; use replay=Alternating(...) instead")
         if self.starts_only:
-            self._count(torch.zeros(len(evaluation.loss), dtype=torch.long), evaluation)
+            self._count(torch.zeros_like(evaluation.loss, dtype=torch.long), evaluation)
             return
         stream, fresh = self.stream, self.stream.age == 0
         self._count(torch.where(points.is_fixed, self.horizon, stream.age) if points.is_fixed is not None else stream.age,
