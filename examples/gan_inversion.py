@@ -36,7 +36,7 @@ class Size:
     targets: int = 100  # of each of three sets
     train: int = 8192
     validation: int = 16
-    seconds: float = 50.0  # of every fit
+    seconds: float = 40.0  # of every fit
     budgets: tuple[int, ...] = (5, 20, 100)
     adam: tuple[int, ...] = (20, 500)
     tuned: int = 16  # targets of pivotal tuning

@@ -189,7 +189,7 @@ plt.show()
 #
 # What a longer fit brings
 # ------------------------
-# ``python examples/gan_inversion.py --spaces W --seeds 1`` fits for 55 seconds and prints the tables of
+# ``python examples/gan_inversion.py --spaces W --seeds 1`` fits for 40 seconds and prints the tables of
 # :doc:`/applications/gan_inversion`: Adam with 500 steps, encoders with and without refinement, ReStyle, and pivotal tuning
 # beside the landscape. An encoder that is refined for 20 evaluations is as good there on complete pictures.
 #

@@ -1,10 +1,11 @@
-"""Everything that users call, with F, x and θ on every device that there is: the CPU, and the first GPU where one is."""
+"""What users call, with F, x and θ on a device: the first GPU where there is one, one that is pretended, and the CPU."""
 
 from __future__ import annotations
 
 import copy
 import io
 import random
+from contextlib import nullcontext
 from functools import cache, partial
 
 import laws
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import strategies as given_by
 import torch
+from pretended import THERE, pretended
 from strategies import METHODS, WAYS, Case, new_inverter
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -22,10 +24,21 @@ from landscape_opt.diagnostics import diagnose
 from landscape_opt.fitting import Validation
 from landscape_opt.precision import Autocast
 
-CUDA = torch.device("cuda", 0)
-DEVICES = [torch.device("cpu"), *([CUDA] if torch.cuda.is_available() else [])]
-on_each_device = pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.type)
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+DEVICES = [CPU, THERE, *([CUDA] if torch.cuda.is_available() else [])]
+NAMES = {CPU: "cpu", THERE: "pretended", CUDA: "cuda"}
+on_each_device = pytest.mark.parametrize(
+    "device", [pytest.param(one, id=NAMES[one], marks=() if one == CUDA else pytest.mark.slow) for one in DEVICES]
+)
 each_method = pytest.mark.parametrize("method", METHODS)
+
+
+@pytest.fixture(autouse=True)
+def _that_device(request):
+    """Operations are looked at only where a test is about the device that is not there."""
+    is_pretended = hasattr(request.node, "callspec") and request.node.callspec.params.get("device") == THERE
+    with pretended() if is_pretended else nullcontext():
+        yield
 
 
 @cache
@@ -49,6 +62,24 @@ def random_states(device: torch.device) -> list[Tensor]:
 
 def lies_on(batch: object, device: torch.device) -> bool:
     return {leaf.device for leaf in batches.leaves(batch)} == {device}
+
+
+@pytest.mark.parametrize("device", [THERE], ids=["pretended"])
+@pytest.mark.parametrize("method", ["default", *(pytest.param(name, marks=pytest.mark.slow) for name in METHODS[1:])])
+def test_no_part_of_a_fit_is_left_on_the_cpu(device, method):
+    problem = problem_on(device)
+    inverter = new_inverter(problem.forward_model, problem.x_init, method=method)
+    inverter.fit(problem.targets(64, 11), num_rounds=2, progress=False)  # one of starts, one of steps
+    result = inverter.invert(problem.targets(3, 3), 9)
+    assert lies_on((result.x, result.loss, result.history.loss), device)
+    assert laws.assert_close(result.loss, problem.loss_at(result.x, problem.targets(3, 3)), 1e-9, "losses") is None
+
+
+def test_devices_that_meet_are_refused():
+    with pretended() as there, pytest.raises(RuntimeError, match="two devices"):
+        torch.zeros(3)[torch.ones(3, device=there) > 0]
+    with pretended() as there, pytest.raises(RuntimeError, match="two devices"):
+        torch.zeros(3) + torch.ones(3, device=there)
 
 
 @on_each_device
@@ -103,9 +134,9 @@ def _of_mapping(device: torch.device, mapping: str) -> LandscapeInverter:
 @on_each_device
 @pytest.mark.parametrize("form", ["tensor", "dataset", "loader", "pinned", "list"])
 def test_targets_on_the_host_are_brought_to_the_device(device, form):
-    if form == "pinned" and device.type == "cpu":
+    if form == "pinned" and device.type != "cuda":
         pytest.skip("memory is pinned for a GPU")
-    there, here = problem_on(device), problem_on(torch.device("cpu"))
+    there, here = problem_on(device), problem_on(CPU)
     rows = here.targets(128, 11)
     made = {
         "tensor": lambda: rows,
@@ -202,7 +233,7 @@ def test_a_fit_that_is_resumed_there_ends_as_one_that_was_left_alone(device, met
 @on_each_device
 @each_method
 def test_moved_there_and_back_a_fit_goes_on(device, method):
-    here, there = problem_on(torch.device("cpu")), problem_on(device)
+    here, there = problem_on(CPU), problem_on(device)
     inverter = new_inverter(copy.deepcopy(here.forward_model), here.x_init, method=method)
     inverter.fit(here.targets(128, 11), num_rounds=3, progress=False)
     inverter.landscape.forward_model.to(device)
@@ -242,7 +273,7 @@ def test_as_an_optimizer_in_a_loop_of_ones_own(device, with_closure):
 def test_validation_memory_and_diagnosis(device):
     problem = problem_on(device)
     inverter = new_inverter(problem.forward_model, problem.x_init)
-    held_out = problem_on(torch.device("cpu")).targets(16, 4).to(device)
+    held_out = problem_on(CPU).targets(16, 4).to(device)
     inverter.fit(problem.targets(128, 11), num_rounds=4, validation=Validation(held_out, every=2), progress=False)
     assert any(record.validation is not None for record in inverter.history)
     inverter.remember(problem.x_init.expand(2, -1))
@@ -254,6 +285,8 @@ def test_validation_memory_and_diagnosis(device):
 @on_each_device
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_f_in_half_precision(device, dtype):
+    if device == THERE:
+        pytest.skip("autocast knows no such device")
     problem = problem_on(device, torch.float32)
     landscape = LearnedLandscape(problem.forward_model, problem.x_init, precision=Autocast(dtype))
     inverter = LandscapeInverter(landscape, given_by.squares).fit(problem.targets(256, 11), num_rounds=6, progress=False)
@@ -289,8 +322,3 @@ def test_theta_and_f_compiled_for_a_gpu(options):
     start = problem.loss_at(problem.x_init.expand(64, -1), target)
     for loss in found:
         assert (loss / start).median() < 1e-3
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
-def test_the_suite_says_that_no_gpu_was_there():
-    assert [device.type for device in DEVICES] == ["cpu"]

@@ -63,7 +63,7 @@ def pivotal_tuning(
     found: InversionResult,
     target: dict[str, Tensor],
     num_evaluations: int = 100,
-    lr: float = 3e-3,
+    lr: float = 1e-3,
 ) -> InversionResult:
     """Go on from an inversion by moving the weights of the synthesis, after Roich et al., "Pivotal Tuning" (2021).
 
