@@ -50,19 +50,22 @@ class _Made(TorchDispatchMode):
         return _run(function, args, kwargs or {})
 
 
-class _MadeByHand(TorchFunctionMode):
-    """``new_tensor`` takes numbers to a device behind the back of what is above."""
+class _MadeOfNumbers(TorchFunctionMode):
+    """What takes numbers of Python to a device does so behind the back of what is above."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        asked = kwargs or {}
         if function is Tensor.new_tensor and isinstance(args[0], Distant):
-            return Distant(args[0].held.new_tensor(*args[1:], **(kwargs or {})))
-        return function(*args, **(kwargs or {}))
+            return Distant(args[0].held.new_tensor(*args[1:], **asked))
+        if function in (torch.tensor, torch.as_tensor) and asked.get("device") == THERE and not isinstance(args[0], Tensor):
+            return Distant(function(*args, **{**asked, "device": torch.device("cpu")}))
+        return function(*args, **asked)
 
 
 @contextmanager
 def pretended() -> Iterator[torch.device]:
     """The device, within which Tensors can be made on it."""
-    with _Made(), _MadeByHand():
+    with _Made(), _MadeOfNumbers():
         yield THERE
 
 

@@ -179,6 +179,7 @@ def test_a_compiled_model_inverts_as_the_one_that_was_fitted(fits):
     assert all(torch.equal(weights[name], weight) for name, weight in problem.forward_model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_the_quick_command_prints_and_writes_the_page_and_keeps_what_it_measured(tmp_path, capsys):
     docs, results = tmp_path / "docs", tmp_path / "results"
     command = ["costs", "--quick", "--silent", "--threads", "1", "--out", str(results), "--docs", str(docs)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import random
-from contextlib import nullcontext
 from functools import cache, partial
 
 import laws
@@ -23,22 +22,15 @@ from landscape_opt.compiled_steps import compile_steps
 from landscape_opt.diagnostics import diagnose
 from landscape_opt.fitting import Validation
 from landscape_opt.precision import Autocast
+from landscape_opt.replay import Streaming
+from landscape_opt.solvers import LevenbergMarquardt
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
-DEVICES = [CPU, THERE, *([CUDA] if torch.cuda.is_available() else [])]
-NAMES = {CPU: "cpu", THERE: "pretended", CUDA: "cuda"}
+DEVICES = [CPU, *([CUDA] if torch.cuda.is_available() else [])]
 on_each_device = pytest.mark.parametrize(
-    "device", [pytest.param(one, id=NAMES[one], marks=() if one == CUDA else pytest.mark.slow) for one in DEVICES]
+    "device", [pytest.param(one, id=one.type, marks=() if one == CUDA else pytest.mark.slow) for one in DEVICES]
 )
 each_method = pytest.mark.parametrize("method", METHODS)
-
-
-@pytest.fixture(autouse=True)
-def _that_device(request):
-    """Operations are looked at only where a test is about the device that is not there."""
-    is_pretended = hasattr(request.node, "callspec") and request.node.callspec.params.get("device") == THERE
-    with pretended() if is_pretended else nullcontext():
-        yield
 
 
 @cache
@@ -64,15 +56,47 @@ def lies_on(batch: object, device: torch.device) -> bool:
     return {leaf.device for leaf in batches.leaves(batch)} == {device}
 
 
-@pytest.mark.parametrize("device", [THERE], ids=["pretended"])
-@pytest.mark.parametrize("method", ["default", *(pytest.param(name, marks=pytest.mark.slow) for name in METHODS[1:])])
-def test_no_part_of_a_fit_is_left_on_the_cpu(device, method):
-    problem = problem_on(device)
-    inverter = new_inverter(problem.forward_model, problem.x_init, method=method)
-    inverter.fit(problem.targets(64, 11), num_rounds=2, progress=False)  # one of starts, one of steps
-    result = inverter.invert(problem.targets(3, 3), 9)
-    assert lies_on((result.x, result.loss, result.history.loss), device)
-    assert laws.assert_close(result.loss, problem.loss_at(result.x, problem.targets(3, 3)), 1e-9, "losses") is None
+@cache
+def small_fit_there() -> tuple[LandscapeInverter, Case]:
+    problem = problem_on(THERE)
+    landscape = LearnedLandscape(problem.forward_model, problem.x_init, given_by.MAPPINGS["anchored"]())
+    replay = Streaming(num_rows=8, horizon=2, updates_per_round=4)
+    inverter = LandscapeInverter(landscape, given_by.residuals(1.0), replay=replay, batch_size=8, seed=0)
+    return inverter.fit(problem.targets(16, 11), num_rounds=2, progress=False), problem  # one of starts, one of steps
+
+
+def test_no_part_of_the_default_is_left_on_the_cpu():
+    with pretended():
+        inverter, problem = small_fit_there()
+        target = problem.targets(2, 3)
+        result = inverter.invert(target, 9)
+        assert lies_on((result.x, result.loss, result.history.loss), THERE)
+        laws.loss_is_honest(result, problem.loss_at(result.x, target), 1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"solver": LevenbergMarquardt()},
+        {"num_hypotheses": 2},
+        {"bounds": (-0.5, 0.5)},
+        {"max_batch_size": 1},
+        {"differentiable": "implicit"},
+        {"differentiable": "unrolled", "refine": False, "restarts": False},
+    ],
+    ids=["Levenberg-Marquardt", "hypotheses", "bounds", "pieces", "implicit", "unrolled"],
+)
+def test_no_part_of_what_is_asked_for_is_left_on_the_cpu(asked):
+    with pretended():
+        inverter, problem = small_fit_there()
+        inverter.remember(problem.x_init.expand(2, -1))
+        target = problem.targets(2, 3).requires_grad_("differentiable" in asked)
+        result = inverter.invert(target, 9, **asked)
+        assert lies_on((result.x, result.loss), THERE)
+        if "differentiable" in asked:
+            result.x.sum().backward()
+            assert lies_on(target.grad, THERE)
 
 
 def test_devices_that_meet_are_refused():
@@ -285,8 +309,6 @@ def test_validation_memory_and_diagnosis(device):
 @on_each_device
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_f_in_half_precision(device, dtype):
-    if device == THERE:
-        pytest.skip("autocast knows no such device")
     problem = problem_on(device, torch.float32)
     landscape = LearnedLandscape(problem.forward_model, problem.x_init, precision=Autocast(dtype))
     inverter = LandscapeInverter(landscape, given_by.squares).fit(problem.targets(256, 11), num_rounds=6, progress=False)
