@@ -152,7 +152,7 @@ class Objective:
             x=x.detach(),
             loss=lasting(loss.detach()),
             grad_x=lasting(self.terms.free(x.detach(), grads[0])),
-            grad_prediction=lasting(self._flat_gradient(parts, grads[1:], x)),
+            grad_prediction=self._flat_gradient(parts, grads[1:], x),  # a copy already
             prediction=_lasting(prediction),
         )
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from landscape_opt.benchmark import engine_memory, engine_profile
+from landscape_opt.benchmark import engine_gpu, engine_memory, engine_profile
 from landscape_opt.benchmark.engine_clock import LOSS, THETA, Clock, F, timed_model
 from landscape_opt.benchmark.engine_memory import QUICK, Sizes, fit_bytes, measured
 from landscape_opt.benchmark.engine_peak import PeakBytes
@@ -111,3 +111,19 @@ def test_the_command_runs_the_tables_that_are_named(monkeypatch, capsys):
     assert capsys.readouterr().out == "memory, quick: True\n"
     with pytest.raises(SystemExit, match="there is no table 'speed'; choose from kills, ranks, memory, profile, compiling"):
         main(["engine", "speed"])
+
+
+@pytest.mark.slow
+def test_the_table_of_devices_times_what_there_is():
+    lines = engine_gpu.run_gpu(quick=True).splitlines()
+    measured = [line.split() for line in lines if line.startswith("network")]
+    assert [row[4] for row in measured] == (["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
+    for row in measured:
+        assert len(row) == 13
+        assert all(float(figure) > 0.0 for figure in row[7:])
+
+
+def test_the_graphs_of_a_gpu_are_not_copied_from_where_there_is_none():
+    from landscape_opt.compiled import lasting
+
+    assert lasting(output := torch.zeros(2)) is output

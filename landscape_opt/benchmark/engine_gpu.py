@@ -21,8 +21,8 @@ from ..objective import LossFn
 from .compiling import EAGER, NUM_EVALUATIONS, empty_cache
 from .engine_profile import network, squares, targets_of
 
-WAYS: dict[str, dict[str, str] | None] = {EAGER: None, "compiled": {}, "CUDA graphs": {"mode": "reduce-overhead"}}
-"""Options of ``torch.compile``, for F as for θ; None compiles neither."""
+WAYS = {EAGER: None, "compiled": "default", "CUDA graphs": "reduce-overhead"}
+"""The ``mode`` of ``torch.compile``, for F as for θ; None compiles neither."""
 REPEATS = 5
 
 
@@ -91,12 +91,12 @@ def measured(case: Case, device: torch.device, way: str, batch_sizes: Sequence[i
         batch_sizes: rows that go together.
         num_rounds: of the fit.
     """
-    options, F = WAYS[way], copy.deepcopy(case.forward_model).to(device)
-    called: Any = F if options is None else torch.compile(F, dynamic=True, mode=options.get("mode"))
+    mode, F = WAYS[way], copy.deepcopy(case.forward_model).to(device)
+    called: Any = F if mode is None else torch.compile(F, dynamic=True, mode=mode)
     landscape = LearnedLandscape(called, case.x_init.to(device))
     inverter = LandscapeInverter(landscape, case.loss_fn, seed=0)
-    if options is not None:
-        compile_steps(landscape.mapping, **options)
+    if mode is not None:
+        compile_steps(landscape.mapping, mode=mode)
     targets = batches.map_leaves(lambda leaf: leaf.to(device), case.targets)
 
     def some(count: int) -> Any:
