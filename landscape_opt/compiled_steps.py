@@ -121,7 +121,4 @@ def _bare(context: Context) -> Context:
 
 def _first(answer: Any, size: int) -> Any:
     first = slice(size)  # a view: nothing is copied that lasts
-    if not isinstance(answer, Chart):
-        return lasting(answer[first])
-    chart = answer.rows(first)
-    return replace(chart, base=lasting(chart.base), diagonal=lasting(chart.diagonal), left=lasting(chart.left))
+    return answer.rows(first).map(lasting) if isinstance(answer, Chart) else lasting(answer[first])

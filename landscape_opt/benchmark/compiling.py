@@ -14,11 +14,11 @@ from functools import partial
 
 import torch
 
-from .. import batches
 from ..inverter import LandscapeInverter
 from ..landscape import LearnedLandscape
 from ..objective import ForwardModel
 from ..problems.problem import Problem, TargetSet
+from .sets import cycled
 from .turns import Job, in_turns, seconds_of
 from .ways import opened
 
@@ -122,7 +122,7 @@ def again(problem: Problem, fitted: LandscapeInverter, forward_model: ForwardMod
 
 def _jobs(problem: Problem, inverter: LandscapeInverter, size: int, within: ExitStack) -> dict[str, Job]:
     """An evaluation of F alone, and an inversion."""
-    targets = batches.rows(problem.test, torch.arange(size) % batches.size(problem.test))
+    targets = cycled(problem.test, size)
     same = replace(problem, forward_model=inverter.landscape.forward_model)
     objective, target = within.enter_context(opened(same, TargetSet(targets=targets)))
     x = objective.layout.start(size)

@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from ..landscape import LearnedLandscape
 from ..objective import LossFn
 from .compiling import EAGER, NUM_EVALUATIONS, empty_cache
 from .engine_profile import network, squares, targets_of
+from .sets import cycled
 
 WAYS = {EAGER: None, "compiled": "default", "CUDA graphs": "reduce-overhead"}
 """The ``mode`` of ``torch.compile``, for F as for θ; None compiles neither."""
@@ -98,9 +100,7 @@ def measured(case: Case, device: torch.device, way: str, batch_sizes: Sequence[i
     if mode is not None:
         compile_steps(landscape.mapping, mode=mode)
     targets = batches.map_leaves(lambda leaf: leaf.to(device), case.targets)
-
-    def some(count: int) -> Any:
-        return batches.rows(targets, torch.arange(count).to(device) % batches.size(targets))
+    some = partial(cycled, targets)
 
     began = time.perf_counter()
     inverter.fit(targets, num_rounds=2, progress=False)

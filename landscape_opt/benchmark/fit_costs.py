@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 
-import torch
 from tqdm import tqdm
 
 from .. import batches
@@ -18,7 +17,7 @@ from ..problems.problem import Problem, TargetSet
 from ..results import RoundRecord
 from ..targets import TargetFeed
 from .rivals import Curves
-from .sets import first
+from .sets import cycled, first
 from .table import LEVEL_BUDGET, break_even, evaluations_to, level, row
 from .turns import LEAST, enough_calls, processor_seconds, seconds_of
 from .ways import by_inverter, opened
@@ -93,7 +92,7 @@ class Fit:
 
     def _evaluation(self) -> float:
         num_rows, train = self.inverter.batch_size, self.problem.train
-        some = TargetSet(targets=batches.rows(train, torch.arange(num_rows) % batches.size(train)))
+        some = TargetSet(targets=cycled(train, num_rows))
         with opened(self.problem, some) as (objective, target):
             x = objective.layout.start(num_rows)
             job = partial(objective.evaluate, x, target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,3 +62,17 @@ def reported_sets(problem: Problem, count: int) -> dict[str, TargetSet]:
 def validation_set(problem: Problem, count: int) -> TargetSet:
     """What methods are tuned on."""
     return first(TargetSet(targets=problem.validation), count)
+
+
+def cycled(batch: Batch, count: int) -> Any:
+    """So many rows of a batch, from the first on, and again from the first where it has fewer.
+
+    Args:
+        batch: Of targets.
+        count: Rows.
+
+    Example:
+        >>> cycled(torch.tensor([1, 2, 3]), 5)
+        tensor([1, 2, 3, 1, 2])
+    """
+    return batches.rows(batch, torch.arange(count) % batches.size(batch))

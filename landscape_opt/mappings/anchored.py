@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -46,7 +47,11 @@ class Chart:
 
     def rows(self, index: Tensor | slice) -> Chart:
         """The rows that ``index`` picks."""
-        return replace(self, base=self.base[index], diagonal=self.diagonal[index], left=self.left[index])
+        return self.map(lambda part: part[index])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Chart:
+        """The function on every part that has a row for each sample."""
+        return replace(self, base=function(self.base), diagonal=function(self.diagonal), left=function(self.left))
 
     def beside(self, other: Chart) -> Chart:
         """These rows and, behind them, those of another chart of the same θ."""
