@@ -9,7 +9,7 @@ from .replay import Replay, Streaming
 from .theta_objective import DistanceToEnd, ThetaObjective
 
 
-def check_parts(landscape: Any, loss_fn: Any, replay: Any, theta_objective: Any, batch_size: int, seed: int) -> None:
+def check_parts(landscape: Any, loss_fn: Any, replay: Any, theta_objective: Any, batch_size: int | None, seed: int) -> None:
     """The arguments of the constructor."""
     if not isinstance(landscape, LearnedLandscape):
         raise TypeError(
@@ -24,7 +24,7 @@ def check_parts(landscape: Any, loss_fn: Any, replay: Any, theta_objective: Any,
         raise TypeError(f"theta_objective must be a ThetaObjective, got {type(theta_objective).__name__}")
     if isinstance(replay, Streaming | None) and isinstance(theta_objective, DistanceToEnd):
         raise ValueError("DistanceToEnd needs trajectories that have ended: use it with replay=Alternating(...)")
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")

@@ -72,7 +72,8 @@ class LandscapeInverter:
         memory: takes solutions met in fitting, which give other starts to unfamiliar targets; None takes a fresh
             :class:`~landscape_opt.memory.Memory`, ``Memory(capacity=0)`` none. Where F is ``given`` more than x, stored
             predictions say nothing of another target: stalled rows then try eight points, an evaluation each.
-        batch_size: targets of one round.
+        batch_size: targets of one round, and of the default ``replay`` the rows of an update. None takes 256 targets, and
+            on a CPU as few as 64 rows where F is expensive (:class:`~landscape_opt.replay.Streaming`).
         seed: of everything random; the global random state is never touched.
         compile_steps: whether what a step reads of θ goes through ``torch.compile``
             (:func:`~landscape_opt.compiled_steps.compile_steps`, which also takes its options).
@@ -103,7 +104,7 @@ class LandscapeInverter:
         replay: Replay | None = None,
         theta_objective: ThetaObjective | None = None,
         memory: Memory | None = None,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         seed: int = 0,
         compile_steps: bool = False,
         ranks: Ranks | None = None,
@@ -119,7 +120,7 @@ class LandscapeInverter:
         self.replay = Streaming(num_rows=batch_size) if replay is None else replay
         self.theta_objective = LossRatio() if theta_objective is None else theta_objective
         self.memory = Memory() if memory is None else memory
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed = 256 if batch_size is None else batch_size, seed
         self.given_ranks = ranks
         self.history: list[RoundRecord] = []
         self.generator = torch.Generator().manual_seed(seed)

@@ -96,7 +96,10 @@ def _fitted(part: Part, sizes: Sizes | None) -> Sizes:
     return part.refuse("empty, since its landscape was not fitted") if sizes is None else sizes
 
 
-def _check_stream(part: Part, num_rows: int, sizes: Sizes) -> None:
+def _check_stream(part: Part, wanted: int | None, sizes: Sizes) -> None:
+    num_rows = len(part.at("age").tensor((wanted,), _IS_NUMBER))
+    if num_rows == 0:
+        part.refuse("a stream with rows, or None")
     sizes.check_features(part.at("target"), num_rows, sizes.spec.num_target_features)
     sizes.check_evaluation(part.at("evaluation"), num_rows)
     part.at("z").tensor((num_rows, sizes.dim_z))
@@ -104,7 +107,7 @@ def _check_stream(part: Part, num_rows: int, sizes: Sizes) -> None:
     part.at("known").tensor((num_rows,))
     part.at("is_fixed").tensor((num_rows,), _IS_FLAG)
     part.at("leave_at").tensor((num_rows,), _IS_NUMBER)
-    if bool((part.at("age").tensor((num_rows,), _IS_NUMBER) < 0).any()):
+    if bool((part.value["age"] < 0).any()):
         part.at("age").refuse("ages from 0 on")
 
 

@@ -15,6 +15,7 @@ from landscape_opt.benchmark.entry import Preparation
 from landscape_opt.benchmark.figures import Field
 from landscape_opt.benchmark.landscapes import (
     AGAIN,
+    ALL_ROWS,
     CONDITIONED,
     NO_HAND_OVER,
     NO_MEMORY,
@@ -77,6 +78,18 @@ def test_every_group_lacks_one_thing(monkeypatch):
     assert {name: set(options) for name, (_, options) in made.items() if options} == {
         NO_RESTARTS: {"restarts"}, NO_HAND_OVER: {"refine"}, NO_METRIC: {"solver"},
     }  # fmt: skip
+
+
+def test_all_rows_are_compared_where_some_are_spared(monkeypatch):
+    fits = []
+    monkeypatch.setattr(LandscapeInverter, "fit", lambda self, *given, **named: fits.append(self) or self)
+    given = Preparation(tiny(), seed=3)
+    assert landscapes.with_all_rows(given) is None
+    assert fits == []
+    monkeypatch.setattr(landscapes, "affordable_rows", lambda _: 64)
+    assert [family.name for family in landscapes.with_all_rows(given).families] == [ALL_ROWS]
+    assert changed(described(fits[0]), described(landscapes._inverter(given))) == {"replay"}
+    assert fits[0].replay.num_rows == 256
 
 
 class Watch:
@@ -225,7 +238,8 @@ def test_the_report_shows_the_parts_and_no_rival_is_gained_by_them(tmp_path):
     page = write_page(results, docs).read_text(encoding="utf-8")
     for said in ("## What each part is worth", "### linear: each part left out in turn"):
         assert page.count(said) == 1
-    for label in ("landscape", *(part.label for part in ablation.PARTS[:-1])):
+    there = [part.label for part in ablation.PARTS[:-1] if part.method != ALL_ROWS]  # F is cheap: no rows are spared
+    for label in ("landscape", *there):
         assert f"\n| {label} | " in page
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from .figures import ratio
 from .landscapes import (
     AGAIN,
+    ALL_ROWS,
     CONDITIONED,
     NO_HAND_OVER,
     NO_MEMORY,
@@ -54,6 +55,7 @@ PARTS = (
     Part(NO_METRIC, NO_METRIC, AGAIN),
     Part(NO_PROXIMITY, NO_PROXIMITY),
     Part(NO_SECOND_CHANCES, NO_SECOND_CHANCES),
+    Part(ALL_ROWS, ALL_ROWS),
     Part(UNTOLD, UNTOLD),
     Part(CONDITIONED, f"without anchoring: {CONDITIONED}"),
     Part(RESIDUAL, f"without both: {RESIDUAL}"),
@@ -71,6 +73,7 @@ The landscape with one part left out, each in turn, run by `landscape-opt bench 
 * **without learned metric**: L-BFGS takes over with nothing but the point.
 * **without proximity**: θ is fitted to the losses alone.
 * **without second chances**: in the fit, no row that would leave unsolved goes on from the memory.
+* **with 256 rows an update**: where F is expensive, as where it is not, so that there are fewer updates.
 * **without conditioning**: θ is told the last evaluation, but not the target.
 * **without anchoring**: θ(z; y) is told the target, but not the last evaluation.
 * **without both**: θ(z), with the objective, the replay, the memory and the solver of the landscape.

@@ -18,6 +18,7 @@ from .landscapes import (
     residual,
     untold,
     untrained,
+    with_all_rows,
     without_proximity,
     without_second_chances,
 )
@@ -76,12 +77,15 @@ GROUPS = (
     Group("parts", parts, default=False),
     Group("no-proximity", without_proximity, default=False),
     Group("no-second-chances", without_second_chances, default=False),
+    Group("all-rows", with_all_rows, default=False),
     Group("untold", untold, default=False),
     Group("conditioned", conditioned, default=False),
     Group("residual", residual, default=False),
 )
 """In the order in which they run: what the figures need comes first."""
-ABLATION = ("landscape", "parts", "no-proximity", "no-second-chances", "untold", "conditioned", "residual", "published")
+ABLATION = (
+    "landscape", "parts", "no-proximity", "no-second-chances", "all-rows", "untold", "conditioned", "residual", "published"
+)  # fmt: skip
 """The default beside landscapes that lack a part of it, each in turn."""
 
 

@@ -96,7 +96,7 @@ def measured(case: Case, device: torch.device, way: str, batch_sizes: Sequence[i
     mode, F = WAYS[way], copy.deepcopy(case.forward_model).to(device)
     called: Any = F if mode is None else torch.compile(F, dynamic=True, mode=mode)
     landscape = LearnedLandscape(called, case.x_init.to(device))
-    inverter = LandscapeInverter(landscape, case.loss_fn, seed=0)
+    inverter = LandscapeInverter(landscape, case.loss_fn, batch_size=256, seed=0)
     if mode is not None:
         compile_steps(landscape.mapping, mode=mode)
     targets = batches.map_leaves(lambda leaf: leaf.to(device), case.targets)

@@ -80,7 +80,7 @@ class Fit:
     @classmethod
     def of(cls, problem: Problem) -> Fit:
         """A fit that has not begun."""
-        return cls(problem, LandscapeInverter(problem.landscape(), problem.loss_fn))
+        return cls(problem, LandscapeInverter(problem.landscape(), problem.loss_fn, batch_size=256))
 
     def round(self, feed: TargetFeed, factor: float) -> RoundRecord:
         """One round, and beside it the time of an evaluation of F."""

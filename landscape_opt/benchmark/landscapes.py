@@ -14,6 +14,7 @@ from ..mappings import AnchoredMapping, ConditionedMapping, Mapping, ResidualMap
 from ..mappings.context import Context
 from ..memory import NUM_DIVERSE, Candidates, LossOf, Memory
 from ..objective import Objective
+from ..replay.affordable import MOST_ROWS, affordable_rows
 from ..replay.points import Replay
 from ..replay.streaming import Streaming
 from ..solvers import LBFGS
@@ -32,6 +33,7 @@ NO_HAND_OVER = "without hand-over"
 NO_METRIC = "without learned metric"
 NO_PROXIMITY = "without proximity"
 NO_SECOND_CHANCES = "without second chances"
+ALL_ROWS = "with 256 rows an update"
 UNTOLD = "without conditioning"
 CONDITIONED = "θ(z; y)"
 RESIDUAL = "θ(z)"
@@ -87,6 +89,13 @@ def without_proximity(given: Preparation) -> Entry:
 def without_second_chances(given: Preparation) -> Entry:
     """A fit whose rows leave unsolved where they get nowhere."""
     return _fitted(given, NO_SECOND_CHANCES, _inverter(given, replay=Streaming(second_chances=False)))
+
+
+def with_all_rows(given: Preparation) -> Entry | None:
+    """A fit that spares no rows where F is expensive; None where the default spares none."""
+    if affordable_rows(_inverter(given).prepare(given.problem.train).mapping) == MOST_ROWS:
+        return None
+    return _fitted(given, ALL_ROWS, _inverter(given, replay=Streaming(num_rows=MOST_ROWS)))
 
 
 def untold(given: Preparation) -> Entry:

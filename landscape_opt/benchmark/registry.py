@@ -14,7 +14,7 @@ PROBLEMS = (
 """Each is the function of this name in the module ``landscape_opt.problems.<name>``."""
 CONTROL = "frequencies"
 """The problem that nobody should use this library for; it is left out where problems are counted."""
-CHOSEN_ON = ("digits", "arm", "panda", "skeleton", "phase", "wave", "camera")
+CHOSEN_ON = ("digits", "arm", "panda", "skeleton", "phase", "wave", "camera", "style")
 """Problems on whose validation targets the landscape's defaults were chosen. The others confirm them, or do not."""
 
 

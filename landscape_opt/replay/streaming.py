@@ -12,6 +12,7 @@ from ..batches import Batch
 from ..mappings.context import Context
 from ..mappings.mapping import LOWEST
 from ..objective import Evaluation
+from .affordable import affordable_rows
 from .points import Guide, Points, Replay, State
 from .second_chances import second_chances
 from .stream import Stream
@@ -28,7 +29,8 @@ class Streaming(Replay):
     would leave unsolved goes on from a solution in the memory, once, if that is much better, and is not told its target.
 
     Args:
-        num_rows: N, trajectories on the way; the batch of every evaluation.
+        num_rows: N, trajectories on the way; the batch of every evaluation. None follows the cost of F
+            (:func:`~landscape_opt.replay.affordable.affordable_rows`): 256, and on a CPU as few as 64.
         horizon: T, evaluations after which a row leaves.
         updates_per_round: evaluations, and updates of θ, in one round.
         start_share: share of the rounds that train the start alone.
@@ -52,7 +54,7 @@ class Streaming(Replay):
 
     def __init__(
         self,
-        num_rows: int = 256,
+        num_rows: int | None = None,
         horizon: int = 8,
         updates_per_round: int = 16,
         start_share: float = 0.5,
@@ -61,7 +63,7 @@ class Streaming(Replay):
         second_chances: bool = True,
     ) -> None:
         for name, count in (("num_rows", num_rows), ("horizon", horizon), ("updates_per_round", updates_per_round)):
-            if count < 1:
+            if count is not None and count < 1:
                 raise ValueError(f"{name} must be at least 1, got {count}")
         for name, share in (("start_share", start_share), ("elsewhere", elsewhere), ("blind", blind)):
             if not 0 <= share < 1:
@@ -95,7 +97,7 @@ class Streaming(Replay):
         """Every row of the stream at its next point; or fresh rows alone, in a round for the start."""
         assert self.stream is not None
         if self.starts_only:
-            return self._starts(guide)
+            return self._starts(guide, len(self.stream.age))
         self._replace_leavers(guide)
         stream = self.stream
         features = guide.features(stream.target)
@@ -149,9 +151,9 @@ class Streaming(Replay):
         step = torch.where((stream.age > 0)[:, None], mapping.z_step * grad_z, 0.0)
         return (stream.z - step).detach()
 
-    def _starts(self, guide: Guide) -> Points:
-        target = self._next_targets(self.num_rows)
-        z = guide.mapping.x_init.new_zeros(self.num_rows, guide.mapping.dim_z)
+    def _starts(self, guide: Guide, count: int) -> Points:
+        target = self._next_targets(count)
+        z = guide.mapping.x_init.new_zeros(count, guide.mapping.dim_z)
         return Points(target, Context(guide.features(target)), z, torch.full_like(z[:, 0], NO_LOSS))
 
     def _next_targets(self, count: int) -> Batch:
@@ -163,19 +165,19 @@ class Streaming(Replay):
         return fresh
 
     def _first_rows(self, guide: Guide) -> Stream:
-        mapping, target = guide.mapping, self._next_targets(self.num_rows)
-        x = mapping.x_init.expand(self.num_rows, -1).clone()
+        mapping, count = guide.mapping, self.num_rows or affordable_rows(guide.mapping)
+        target, x = self._next_targets(count), mapping.x_init.expand(count, -1).clone()
         num_seen = mapping.spec.num_prediction_features if mapping.spec is not None else 0
-        nothing = Evaluation(x, torch.ones_like(x[:, 0]), torch.zeros_like(x), x.new_zeros(self.num_rows, num_seen))
+        nothing = Evaluation(x, torch.ones_like(x[:, 0]), torch.zeros_like(x), x.new_zeros(count, num_seen))
         return Stream(
             target=target,
             evaluation=nothing,
-            z=x.new_zeros(self.num_rows, mapping.dim_z),
-            age=torch.zeros(self.num_rows, dtype=torch.long, device=x.device),
-            leave_at=1 + torch.randint(self.horizon, (self.num_rows,), generator=guide.generator).to(x.device),
+            z=x.new_zeros(count, mapping.dim_z),
+            age=torch.zeros(count, dtype=torch.long, device=x.device),
+            leave_at=1 + torch.randint(self.horizon, (count,), generator=guide.generator).to(x.device),
             known=torch.ones_like(x[:, 0]),
             fixed_x=x,
-            is_fixed=torch.zeros(self.num_rows, dtype=torch.bool, device=x.device),
+            is_fixed=torch.zeros(count, dtype=torch.bool, device=x.device),
         )
 
     def _replace_leavers(self, guide: Guide) -> None:
@@ -188,8 +190,9 @@ class Streaming(Replay):
             return
         assert self.stream is not None
         stream = self.stream
-        draws = torch.rand(3, self.num_rows, generator=guide.generator)
-        other = torch.randint(self.num_rows, (self.num_rows,), generator=guide.generator)
+        count = len(stream.age)
+        draws = torch.rand(3, count, generator=guide.generator)
+        other = torch.randint(count, (count,), generator=guide.generator)
         draws, other = draws.to(leaving.device), other.to(leaving.device)
         elsewhere = (draws[0] < self.elsewhere) & guide.mapping.reanchors
         hidden = elsewhere & (draws[1] < self.blind)
