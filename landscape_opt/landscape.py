@@ -139,6 +139,7 @@ class LearnedLandscape(nn.Module):
             num_target_features=self._num_features(target),
             num_prediction_features=0 if seen is None else seen.shape[1],
             evaluation_cost=workload.evaluation_cost,
+            call_cost=workload.call_cost,
         )
         seed_torch(seed, self.layout.device)  # inside private_randomness: the user's global state never sees it
         self.mapping.build(spec)

@@ -52,7 +52,9 @@ class Sizes:
 
 def read_spec(part: Part, landscape: LearnedLandscape) -> MappingSpec:
     """The sizes of θ, bounded before anything is made of them."""
-    part.check_names(("x_init", "num_target_features", "num_prediction_features", "evaluation_cost"))
+    part.check_names(
+        ("x_init", "num_target_features", "num_prediction_features", "evaluation_cost"), optional=("call_cost",)
+    )
     part.at("x_init").tensor((landscape.layout.dim,))
     for name in ("num_target_features", "num_prediction_features"):
         part.at(name).whole(0, MAX_FEATURES)

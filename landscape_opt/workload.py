@@ -42,10 +42,12 @@ class Workload:
     Attributes:
         prediction: what it returned.
         evaluation_cost: multiply-adds of a forward and backward for one sample of a batch of 256.
+        call_cost: what of that is the price of calls, which a batch pays once, however many rows it has.
     """
 
     prediction: Any
     evaluation_cost: float
+    call_cost: float
 
 
 def counted(forward: Callable[[], Any], batch_size: int) -> Workload:
@@ -61,4 +63,4 @@ def counted(forward: Callable[[], Any], batch_size: int) -> Workload:
             prediction = forward()
     work: float = float(flops.get_total_flops()) / 2 + operations.elements
     calls: float = operations.calls * CALL_COST / 256
-    return Workload(prediction, 3.0 * (work / batch_size + calls))
+    return Workload(prediction, 3.0 * (work / batch_size + calls), 3.0 * calls)

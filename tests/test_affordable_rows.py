@@ -53,6 +53,25 @@ def test_the_cost_of_an_update_is_bounded_until_the_rows_are_as_few_as_they_get(
         assert rows == MOST_ROWS or (rows + 1) * cost > UPDATE_COST
 
 
+def test_many_small_operations_spare_no_rows():
+    def loop(x):
+        for _ in range(9_000):
+            x = x + 1e-6
+        return x
+
+    def layers(x):
+        return (x @ torch.ones(4, 500_000, dtype=x.dtype))[:, :4]
+
+    mappings = []
+    for forward_model in (loop, layers):
+        landscape = LearnedLandscape(forward_model, torch.zeros(4), AnchoredMapping(width=16))
+        with torch.no_grad():
+            landscape.build(forward_model, torch.zeros(8, 4), seed=0)
+        mappings.append(landscape.mapping)
+    assert all(mapping.spec.evaluation_cost > 2e6 for mapping in mappings)
+    assert [affordable_rows(mapping) for mapping in mappings] == [256, 64]
+
+
 @pytest.mark.parametrize("settings", [{"batch_size": 200}, {"replay": Streaming(num_rows=200)}])
 def test_what_is_said_holds_whatever_it_costs(settings):
     assert rows_of(prepared(**settings)) == 200

@@ -27,13 +27,15 @@ class MappingSpec:
         x_init: the plain start, flat, (d,).
         num_target_features: m, the floats that can be read of one target; 0 where none can.
         num_prediction_features: the floats of one prediction.
-        evaluation_cost: multiply-adds of one evaluation of F for one sample; sets how wide θ may be.
+        evaluation_cost: multiply-adds of one evaluation of F for one sample of a batch of 256; sets how wide θ may be.
+        call_cost: what of that is the price of calls, the same for a batch of fewer rows.
     """
 
     x_init: Tensor
     num_target_features: int
     num_prediction_features: int
     evaluation_cost: float = 0.0
+    call_cost: float = 0.0
 
     @property
     def dim(self) -> int:

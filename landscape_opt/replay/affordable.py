@@ -14,7 +14,7 @@ def affordable_rows(mapping: Mapping) -> int:
     """Rows of an update: 256, and on a CPU fewer where F is expensive, but not below 64.
 
     Where an evaluation takes most of the time, fewer rows make more updates of the same seconds, and those are what a
-    short fit lacks. An accelerator takes as long for 64 rows as for 256.
+    short fit lacks. An accelerator takes as long for 64 rows as for 256, and so does a model of many small operations.
 
     Args:
         mapping: built, so that the cost of an evaluation is known.
@@ -28,7 +28,8 @@ def affordable_rows(mapping: Mapping) -> int:
         >>> affordable_rows(cheap), affordable_rows(dear)
         (256, 64)
     """
-    cost = 0.0 if mapping.spec is None else mapping.spec.evaluation_cost
-    if mapping.x_init.device.type != "cpu" or cost * MOST_ROWS <= UPDATE_COST:
+    spec = mapping.spec
+    row_cost = 0.0 if spec is None else spec.evaluation_cost - spec.call_cost
+    if mapping.x_init.device.type != "cpu" or row_cost * MOST_ROWS <= UPDATE_COST:
         return MOST_ROWS
-    return max(FEWEST_ROWS, int(UPDATE_COST / cost))
+    return max(FEWEST_ROWS, int(UPDATE_COST / row_cost))

@@ -139,9 +139,9 @@ class Supervision:
         return cls(forward_model, ContrastiveLoss(bank), torch.zeros_like(negatives[0]))
 
     def inverter(self, seed: int = 0) -> LandscapeInverter:
-        """An inverter of the library's defaults; it is fitted on attacked images, without labels."""
+        """An inverter of the library's defaults; it is fitted on attacked images, without labels, by rounds of 256 rows."""
         landscape = LearnedLandscape(self.forward_model, self.x_init, given=the_image)
-        return LandscapeInverter(landscape, self.loss_fn, seed=seed)
+        return LandscapeInverter(landscape, self.loss_fn, batch_size=256, seed=seed)
 
 
 def the_image(target: Tensor) -> Tensor:
