@@ -25,11 +25,15 @@ def mapping_for(evaluation_cost):
     return mapping
 
 
+def fresh(**settings):
+    landscape = LearnedLandscape(PROBLEM.forward_model, PROBLEM.x_init, AnchoredMapping(width=16))
+    return LandscapeInverter(landscape, squares, **settings)
+
+
 def prepared(evaluation_cost=DEAR, **settings):
     """An inverter that takes F for as expensive as that."""
-    landscape = LearnedLandscape(PROBLEM.forward_model, PROBLEM.x_init, AnchoredMapping(width=16))
-    inverter = LandscapeInverter(landscape, squares, **settings)
-    inverter.prepare(TARGETS)
+    inverter = fresh(**settings)
+    landscape = inverter.prepare(TARGETS)
     landscape.mapping.spec = replace(landscape.mapping.spec, evaluation_cost=evaluation_cost)
     return inverter
 
@@ -102,3 +106,13 @@ def test_a_stream_whose_parts_do_not_belong_together_is_refused(change):
     stream["age"] = change(stream["age"])
     with pytest.raises(CheckpointError, match="nothing was changed"):
         inverter.load_state_dict(state)
+
+
+def test_a_state_from_before_the_price_of_calls_was_kept_is_read_and_keeps_its_rows():
+    inverter, other = prepared(batch_size=200), fresh(batch_size=200)
+    inverter.step(TARGETS)
+    state = inverter.state_dict()
+    del state["mapping"]["spec"]["call_cost"]
+    other.load_state_dict(state)
+    assert other.landscape.mapping.spec.call_cost == 0.0
+    assert rows_of(other) == 200

@@ -30,6 +30,6 @@ def affordable_rows(mapping: Mapping) -> int:
     """
     spec = mapping.spec
     row_cost = 0.0 if spec is None else spec.evaluation_cost - spec.call_cost
-    if mapping.x_init.device.type != "cpu" or row_cost * MOST_ROWS <= UPDATE_COST:
-        return MOST_ROWS
-    return max(FEWEST_ROWS, int(UPDATE_COST / row_cost))
+    if mapping.x_init.device.type == "cpu" and row_cost * MOST_ROWS > UPDATE_COST:
+        return max(FEWEST_ROWS, int(UPDATE_COST / row_cost))
+    return MOST_ROWS
