@@ -29,8 +29,8 @@ class Streaming(Replay):
     would leave unsolved goes on from a solution in the memory, once, if that is much better, and is not told its target.
 
     Args:
-        num_rows: N, trajectories on the way; the batch of every evaluation. None follows the cost of F
-            (:func:`~landscape_opt.replay.affordable.affordable_rows`): 256, and on a CPU as few as 64.
+        num_rows: N, trajectories on the way; the batch of every evaluation. None follows the cost of F:
+            256, and on a CPU as few as 64 where it is expensive, so that the same seconds bring more updates.
         horizon: T, evaluations after which a row leaves.
         updates_per_round: evaluations, and updates of θ, in one round.
         start_share: share of the rounds that train the start alone.
