@@ -99,7 +99,8 @@ def _fitted(part: Part, sizes: Sizes | None) -> Sizes:
 
 
 def _check_stream(part: Part, wanted: int | None, sizes: Sizes) -> None:
-    num_rows = len(part.at("age").tensor((wanted,), _IS_NUMBER))
+    age = part.at("age").tensor((wanted,), _IS_NUMBER)
+    num_rows = len(age)
     if num_rows == 0:
         part.refuse("a stream with rows, or None")
     sizes.check_features(part.at("target"), num_rows, sizes.spec.num_target_features)
@@ -109,7 +110,7 @@ def _check_stream(part: Part, wanted: int | None, sizes: Sizes) -> None:
     part.at("known").tensor((num_rows,))
     part.at("is_fixed").tensor((num_rows,), _IS_FLAG)
     part.at("leave_at").tensor((num_rows,), _IS_NUMBER)
-    if bool((part.value["age"] < 0).any()):
+    if bool((age < 0).any()):
         part.at("age").refuse("ages from 0 on")
 
 
