@@ -13,6 +13,7 @@ from .objective import Evaluation, Objective
 from .replay.points import Points
 
 MAX_RATIO = 10.0
+MAX_WEIGHT = 10.0
 PROXIMITY = 1.0
 
 
@@ -53,12 +54,16 @@ class _FromLoss(ThetaObjective):
         usable &= slope.isfinite()
         if points.is_fixed is not None:
             usable &= ~points.is_fixed
-        # value + Σ slope·∂L/∂x·(x − x): equal in value, and its gradient is that of the objective through θ.
         weight = self.weight(x, mapping)
+        # The loss of a row that has run away says nothing of the way back, and θ moves its x by much: it would drown the others.
+        away = weight.detach() > MAX_WEIGHT
+        slope = torch.where(away, 0.0, slope)
+        held = torch.where(away, values.detach().clamp_max(MAX_RATIO), values.detach())
+        # value + Σ slope·∂L/∂x·(x − x): equal in value, and its gradient is that of the objective through θ.
         pulled = torch.where(usable[:, None], (weight.detach() * slope)[:, None] * evaluation.grad_x, 0.0)
         num_usable = usable.sum()
         count = num_usable.clamp_min(1)
-        value = torch.where(usable, weight * values.detach(), 0.0).sum() / count
+        value = torch.where(usable, weight * held, 0.0).sum() / count
         through_theta = (pulled * torch.where(usable[:, None], x - x.detach(), 0.0)).sum() / count
         return Judgement(value + through_theta, evaluation, num_usable)
 
@@ -98,7 +103,9 @@ class LossRatio(_FromLoss):
     The factor prefers, among points of about the same loss, those near the plain start, D being how far plain descent
     goes for nine in ten targets. Without it a start learned from losses alone contorts x where several answers look
     alike, and descent from there is caught where descent from the plain start is not. A product and not a sum: where
-    the loss is zero so is the objective, wherever that is.
+    the loss is zero so is the objective, wherever that is. A row has run away where the factor w is above 10: there it is
+    10 (1 + log(w/10)), and its gradient alone is followed, back towards x_init. With w itself and the loss of such rows, a
+    few of them are the whole gradient, and θ that made them goes on to make more.
 
     Args:
         share: of the ratio to the last evaluation's loss.
@@ -125,8 +132,9 @@ class LossRatio(_FromLoss):
         self.share, self.proximity = share, proximity
 
     def weight(self, x: Tensor, mapping: Mapping) -> Tensor:
-        """1 + proximity · ‖x − x_init‖²/D²."""
-        return 1.0 + self.proximity * (x - mapping.x_init).square().sum(1) / mapping.distance.square()
+        """w = 1 + proximity · ‖x − x_init‖²/D², and 10 (1 + log(w/10)) where that is above 10."""
+        w = 1.0 + self.proximity * (x - mapping.x_init).square().sum(1) / mapping.distance.square()
+        return torch.where(w <= MAX_WEIGHT, w, MAX_WEIGHT * (1.0 + (w.clamp_min(MAX_WEIGHT) / MAX_WEIGHT).log()))
 
     def values(self, loss: Tensor, points: Points, mapping: Mapping) -> Tensor:
         """One value per row."""

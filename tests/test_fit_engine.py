@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -10,7 +11,16 @@ import torch
 from strategies import MAPPINGS, Fuse, case, new_inverter, squares
 
 from landscape_opt import LandscapeInverter, LearnedLandscape
-from landscape_opt.fitting import Callback, Constant, Cosine, DivergenceGuard, EarlyStopping, Logging, Validation
+from landscape_opt.fitting import (
+    Callback,
+    Constant,
+    Cosine,
+    DivergenceGuard,
+    EarlyStopping,
+    FitLoop,
+    Logging,
+    Validation,
+)
 from landscape_opt.replay import Streaming
 
 PROBLEM = case("mlp", torch.float64)
@@ -137,6 +147,34 @@ def test_a_theta_that_runs_away_is_taken_back(how):
     clean = begun().fit(TARGETS, num_rounds=40, progress=False)
     mine, theirs = (one.invert(HELD_OUT, 5).loss.mean() for one in (inverter, clean))
     assert mine < 10 * theirs + 1e-6
+
+
+def test_steps_that_run_away_while_the_start_does_not_are_taken_back():
+    """Every other round trains the start alone: its rounds go well, however wild the steps of the rounds between."""
+    inverter = begun()
+    heads = inverter.prepare(TARGETS).mapping
+
+    def wild(weight):
+        if any(weight is one for head in (heads.left, heads.diagonal) for one in head.parameters()):
+            weight.mul_(1e9).add_(1e9)
+
+    with pytest.warns(RuntimeWarning, match="taken back to where it was well"):
+        inverter.fit(TARGETS, num_rounds=40, callbacks=[Spoil([29], wild)], progress=False)
+    assert max(record.objective for record in inverter.history[-6:]) < 10.0
+    assert heads.left.weight.abs().max() < 1e3
+
+
+def test_trouble_long_ago_is_forgotten():
+    inverter = begun()
+    guard = DivergenceGuard()
+    inverter.fit(TARGETS, num_rounds=12, callbacks=[guard], progress=False)
+    record, loop = inverter.history[-1], FitLoop(inverter, Constant(), ())
+    wild = dataclasses.replace(record, objective=1e6)
+    for one in (wild, record, record, record, record, wild, record):
+        assert not guard.on_round_end(inverter=inverter, record=one, fit=loop)
+    assert guard.num_returns == 0
+    with pytest.warns(RuntimeWarning, match="ran away"):
+        guard.on_round_end(inverter=inverter, record=wild, fit=loop)
 
 
 def test_a_fit_that_keeps_running_away_ends():

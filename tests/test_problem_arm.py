@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from landscape_opt import LandscapeInverter
+from landscape_opt.fitting import Callback, Cosine
 from landscape_opt.problems.arm import MOVED_OBSTACLES, OBSTACLES, Arm, arm, intrusion, keep_out_of
 
 module = importlib.import_module("landscape_opt.problems.arm")  # the package has the function by this name
@@ -160,3 +161,25 @@ def test_tip_error_is_in_millimetres_of_what_is_asked_for(problem):
     target = torch.tensor([[0.3, 0.4, 0.0, 0.0, 0.0], [math.nan, 0.4, 0.0, 0.0, 0.0]])
     prediction = torch.tensor([[0.303, 0.404, 1.0, 1.0, 1.0]]).repeat(2, 1)
     assert torch.allclose(problem.metric.of(None, prediction, target), torch.tensor([5.0, 4.0]), atol=1e-3)
+
+
+class After(Callback):
+    """Ends a fit after so many rounds."""
+
+    def __init__(self, num_rounds):
+        self.num_rounds = num_rounds
+
+    def on_round_end(self, *, record, **context):
+        return record.round + 1 == self.num_rounds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 3, 12])
+def test_no_step_of_a_fit_runs_away(problem, seed):
+    """Walls make steps steep: without a bound on what rows far away say, each of these fits lost its steps for good."""
+    inverter = LandscapeInverter(problem.landscape(), problem.loss_fn, seed=seed)
+    inverter.fit(problem.train, num_rounds=260, schedule=Cosine(), callbacks=[After(100)], progress=False)
+    assert max(record.objective for record in inverter.history) < 5.0
+    assert sum(record.skipped_updates for record in inverter.history) == 0
+    found = inverter.invert(problem.validation[:256], 2)
+    assert found.loss.median() < 1e-3 * found.history.loss[0].median()

@@ -12,17 +12,21 @@ from landscape_opt.replay.points import Points
 from landscape_opt.theta_objective import LossAtPoint, LossRatio
 
 
-@pytest.mark.parametrize("mapping", MAPPINGS)
-@pytest.mark.parametrize("proximity", [0.0, 1.0, 20.0])
-def test_the_gradient_is_that_of_the_whole_objective(mapping, proximity):
+def points_and_parts(mapping, z):
+    """Points before any evaluation at z, and what they are judged with."""
     problem = case("linear", torch.float64)
-    inverter = fitted("linear", torch.float64, mapping, "default")
-    theta, landscape = inverter.landscape.mapping, inverter.landscape
-    target = problem.targets(16, 3)
-    z = torch.zeros(16, theta.dim_z, dtype=torch.float64)
+    landscape = fitted("linear", torch.float64, mapping, "default").landscape
+    target = problem.targets(len(z), 3)
     points = Points(target, Context(landscape.features(target)), z, torch.full_like(z[:, 0], torch.nan))
-    objective = Objective(problem.forward_model, problem.loss_fn, landscape.layout)
-    weights = list(theta.parameters())
+    return problem, landscape.mapping, points, Objective(problem.forward_model, problem.loss_fn, landscape.layout)
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS)
+@pytest.mark.parametrize("proximity", [0.0, 1.0, 3.0])
+def test_the_gradient_is_that_of_the_whole_objective(mapping, proximity):
+    dim_z = fitted("linear", torch.float64, mapping, "default").landscape.mapping.dim_z
+    problem, theta, points, objective = points_and_parts(mapping, torch.zeros(16, dim_z, dtype=torch.float64))
+    weights, target = list(theta.parameters()), points.target
 
     judgement = LossRatio(proximity=proximity).judge(points, theta, objective)
     ours = torch.autograd.grad(judgement.value, weights, allow_unused=True)
@@ -37,6 +41,27 @@ def test_the_gradient_is_that_of_the_whole_objective(mapping, proximity):
         assert (mine is None) == (theirs is None)
         if mine is not None:
             torch.testing.assert_close(mine, theirs)
+
+
+def test_rows_that_have_run_away_are_drawn_back_and_drown_nobody():
+    z = torch.zeros(16, fitted("linear", torch.float64, "anchored", "default").landscape.mapping.dim_z, dtype=torch.float64)
+    z[3], z[7] = 1e5, -1e7
+    problem, theta, points, objective = points_and_parts("anchored", z)
+    judgement = LossRatio().judge(points, theta, objective)
+    x = points.reach(theta)
+    ours = torch.autograd.grad(judgement.value, list(theta.start.parameters()))
+
+    value = (problem.loss_fn(problem.forward_model(x), points.target) / theta.loss).sqrt()
+    w = 1.0 + (x - problem.x_init).square().sum(1) / theta.distance.square()
+    away = torch.tensor([3, 7])
+    assert bool((w[away] > 10).all()) and int((w > 10).sum()) == 2
+    at_home = (value * w)[[row for row in range(16) if row not in (3, 7)]].sum()
+    back = (value[away].detach().clamp_max(10.0) * 10.0 * (1.0 + (w[away] / 10.0).log())).sum()
+    plain = torch.autograd.grad((at_home + back) / 16, list(theta.start.parameters()), retain_graph=True)
+    for mine, theirs in zip(ours, plain, strict=True):
+        torch.testing.assert_close(mine, theirs)
+    share = [torch.autograd.grad(part / 16, theta.start.head[-1].bias, retain_graph=True)[0].norm() for part in (back, at_home)]
+    assert share[0] < share[1]
 
 
 def test_the_distance_is_how_far_plain_descent_goes():

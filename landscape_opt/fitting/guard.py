@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from ..inverter import LandscapeInverter
     from .loop import FitLoop
 
+NUM_KNOWN = 10
+"""Rounds whose mean is worth comparing with."""
+CALM = 4
+"""Rounds in a row without a sign of trouble that clear those before: where every other round trains the start alone, one
+half may go well while the other does not."""
+
 
 class EarlyStopping(Callback):
     """Ends a fit when the area under the validation curve has not fallen for a while.
@@ -62,8 +68,8 @@ class DivergenceGuard(Callback):
     """Takes θ and its optimizer back to where they were well, with half the learning rate, when θ runs away.
 
     θ runs away where its weights or its objective are not finite, where every update of three rounds was left out, or
-    where the objective of two rounds in a row is more than ``factor`` times its mean in the rounds before. Part of every
-    fit; while all is well it only keeps a copy.
+    where the objective of two rounds is more than ``factor`` times its mean in the rounds before; four rounds in a row
+    without any of it clear what was before. Part of every fit; while all is well it only keeps a copy.
 
     Args:
         factor: by which the objective may rise.
@@ -77,16 +83,18 @@ class DivergenceGuard(Callback):
 
     def __init__(self, factor: float = 10.0, every: int = 25, max_returns: int = 3) -> None:
         self.factor, self.every, self.max_returns = factor, every, max_returns
-        self.mean, self.num_seen, self.num_bad, self.num_idle, self.num_returns = 0.0, 0, 0, 0, 0
+        self.mean, self.num_seen, self.num_bad, self.num_idle, self.num_calm, self.num_returns = 0.0, 0, 0, 0, 0, 0
         self.weights: dict[str, Any] | None = None
         self.optimizer: dict[str, Any] | None = None
 
     def on_round_end(self, *, inverter: LandscapeInverter, record: RoundRecord, fit: FitLoop, **context: Any) -> bool:
         """Look at the round; True where nothing helped."""
         idle = record.skipped_updates == inverter.replay.updates_per_round
-        self.num_idle = self.num_idle + 1 if idle else 0
-        risen = self.num_seen >= self.every and record.objective > self.factor * self.mean
-        self.num_bad = self.num_bad + 1 if risen else 0
+        risen = self.num_seen >= NUM_KNOWN and record.objective > self.factor * self.mean
+        self.num_calm = 0 if idle or risen else self.num_calm + 1
+        if self.num_calm == CALM:
+            self.num_bad = self.num_idle = 0
+        self.num_bad, self.num_idle = self.num_bad + risen, self.num_idle + idle
         gone = not _is_finite(inverter) or not (idle or math.isfinite(record.objective))
         if gone or self.num_bad >= 2 or self.num_idle >= 3:
             return self._go_back(inverter, fit)
@@ -95,7 +103,7 @@ class DivergenceGuard(Callback):
         return False
 
     def _all_is_well(self, inverter: LandscapeInverter, objective: float) -> None:
-        if self.num_seen % self.every == 0:
+        if self.num_seen % self.every == 0 and not (self.num_bad or self.num_idle):
             self.weights, self.optimizer = weights_of(inverter), deepcopy(optimizer_state(inverter.optimizer))
         self.num_seen += 1
         weight = max(1.0 / self.num_seen, 1.0 / self.every)
@@ -110,6 +118,7 @@ class DivergenceGuard(Callback):
         inverter.landscape.mapping.load_state_dict(self.weights)
         if inverter.optimizer is not None and self.optimizer is not None:
             load_optimizer_state(inverter.optimizer, deepcopy(self.optimizer))
+        inverter.replay.restart()
         fit.rate_scale *= 0.5
         ends = self.num_returns >= self.max_returns
         warnings.warn(
@@ -122,7 +131,7 @@ class DivergenceGuard(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The copy, and what was seen of the objective."""
-        names = ("mean", "num_seen", "num_bad", "num_idle", "num_returns", "weights", "optimizer")
+        names = ("mean", "num_seen", "num_bad", "num_idle", "num_calm", "num_returns", "weights", "optimizer")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -126,6 +126,9 @@ class Replay(ABC):
     def to(self, device: torch.device) -> None:  # noqa: B027  # what keeps nothing has nothing to move
         """Move what is kept to where the landscape lies now; :meth:`collect` does so where that has changed."""
 
+    def restart(self) -> None:  # noqa: B027  # a buffer has no rows on the way
+        """Let go of rows on the way: the θ that led them there has been taken back."""
+
     @abstractmethod
     def state_dict(self) -> State:
         """Everything that the next round depends on."""

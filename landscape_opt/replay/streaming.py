@@ -217,6 +217,10 @@ class Streaming(Replay):
             return
         self.stream = self.stream.to(device, like=self.pool)
 
+    def restart(self) -> None:
+        """Begin with new rows in the next round."""
+        self.stream = None
+
     def state_dict(self) -> State:
         """The stream, and the place in the round."""
         stream = self.stream
