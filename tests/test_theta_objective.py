@@ -43,25 +43,44 @@ def test_the_gradient_is_that_of_the_whole_objective(mapping, proximity):
             torch.testing.assert_close(mine, theirs)
 
 
-def test_rows_that_have_run_away_are_drawn_back_and_drown_nobody():
+def test_rows_that_have_run_away_do_not_make_the_gradient():
     z = torch.zeros(16, fitted("linear", torch.float64, "anchored", "default").landscape.mapping.dim_z, dtype=torch.float64)
     z[3], z[7] = 1e5, -1e7
     problem, theta, points, objective = points_and_parts("anchored", z)
-    judgement = LossRatio().judge(points, theta, objective)
-    x = points.reach(theta)
-    ours = torch.autograd.grad(judgement.value, list(theta.start.parameters()))
+    start = list(theta.start.parameters())
+    ours = torch.autograd.grad(LossRatio().judge(points, theta, objective).value, start)
 
-    value = (problem.loss_fn(problem.forward_model(x), points.target) / theta.loss).sqrt()
-    w = 1.0 + (x - problem.x_init).square().sum(1) / theta.distance.square()
-    away = torch.tensor([3, 7])
-    assert bool((w[away] > 10).all()) and int((w > 10).sum()) == 2
-    at_home = (value * w)[[row for row in range(16) if row not in (3, 7)]].sum()
-    back = (value[away].detach().clamp_max(10.0) * 10.0 * (1.0 + (w[away] / 10.0).log())).sum()
-    plain = torch.autograd.grad((at_home + back) / 16, list(theta.start.parameters()), retain_graph=True)
+    at_home = [row for row in range(16) if row not in (3, 7)]
+    x = points.reach(theta)
+    level = (problem.loss_fn(problem.forward_model(x), points.target) / theta.loss).sqrt()
+    weight = 1.0 + (x - problem.x_init).square().sum(1) / theta.distance.square()
+    plain = torch.autograd.grad((level * weight)[at_home].sum() / 16, start)
     for mine, theirs in zip(ours, plain, strict=True):
-        torch.testing.assert_close(mine, theirs)
-    share = [torch.autograd.grad(part / 16, theta.start.head[-1].bias, retain_graph=True)[0].norm() for part in (back, at_home)]
-    assert share[0] < share[1]
+        assert (mine - theirs).norm() < 1e-2 * theirs.norm()
+
+
+def test_a_pull_is_shortened_where_it_would_change_too_much():
+    pull = torch.tensor([[3.0, 4.0], [3.0, 4.0], [0.0, 0.0], [1e30, 0.0]])
+    moved = torch.tensor([[0.0, 6.0], [24.0, 7.0], [1e9, 0.0], [0.0, 1e30]])
+    limited = LossRatio().limited(pull, moved)
+    assert torch.equal(limited[0], pull[0])  # 30, to the last bit
+    torch.testing.assert_close(limited[1], pull[1] * 30.0 / 125.0)
+    assert torch.equal(limited[2:], torch.zeros(2, 2))
+    assert torch.equal(LossAtPoint().limited(pull, moved), pull)
+
+
+def test_the_factor_grows_slower_far_away_and_still_draws_back():
+    theta = fitted("linear", torch.float64, "anchored", "default").landscape.mapping
+    away = torch.tensor([0.0, 1.0, 2.9, 3.1, 1e5, 1e8], dtype=torch.float64)
+    direction = torch.ones_like(theta.x_init) / theta.x_init.numel() ** 0.5
+    x = (theta.x_init + (away * theta.distance)[:, None] * direction).requires_grad_(True)
+    weight = LossRatio().weight(x, theta)
+    (back,) = torch.autograd.grad(weight.sum(), x)
+    torch.testing.assert_close(weight[:3], 1.0 + away[:3].square())
+    assert bool((weight.diff() > 0).all())
+    assert weight[-1] < 400.0
+    assert bool(((back * direction).sum(1)[1:] > 0).all())
+    torch.testing.assert_close((back * (x - theta.x_init)).sum(1)[-2:], torch.full((2,), 20.0, dtype=torch.float64))
 
 
 def test_the_distance_is_how_far_plain_descent_goes():
