@@ -142,7 +142,8 @@ class LossRatio(_FromLoss):
     def limited(self, pull: Tensor, moved: Tensor) -> Tensor:
         """No row's step changes its objective by more than 30 for each time its length."""
         change = pull.norm(dim=1) * moved.norm(dim=1)
-        return (MAX_CHANGE / change.clamp_min(MAX_CHANGE))[:, None] * pull
+        shortened: Tensor = (MAX_CHANGE / change.clamp_min(MAX_CHANGE))[:, None] * pull
+        return shortened
 
     def values(self, loss: Tensor, points: Points, mapping: Mapping) -> Tensor:
         """One value per row."""
