@@ -30,6 +30,8 @@ ALONE = (
     "untrained θ",
     PUBLISHED,
 )
+TRAINED = (OURS, "encoder", "unrolled", "nearest + L-BFGS", "affine θ", PUBLISHED)
+"""One of every fit."""
 PARTS = {one.name for one in GROUPS if one.name in ABLATION and not one.default}
 """Groups of landscapes that lack a part: no rivals, but in a table of their own."""
 
@@ -177,7 +179,19 @@ class Summary:
             lines.append(
                 f"against {name}'s rival: break-even after {count_of} inversions; wall time to the level {wall} times ours"
             )
+        if told := self._evaluations_of_fits():
+            lines.append(f"evaluations of F in a fit: {', '.join(told)}")
         return tuple(lines)
+
+    def _evaluations_of_fits(self) -> list[str]:
+        """Of every method that is trained: what the same seconds came to, on a machine that was not always as fast."""
+        told = []
+        for name in TRAINED:
+            methods = [field.methods[name] for field in self.fields.values() if name in field.methods]
+            spent = Spread.of([float(one.fit_evaluations) for one in methods])
+            if spent.median > 0:
+                told.append(f"{name} {spent}")
+        return told
 
     def _has(self, some: str, name: str) -> bool:
         return any(name in one.ratios for one in self.figures(some))
