@@ -160,7 +160,7 @@ def test_steps_that_run_away_while_the_start_does_not_are_taken_back():
 
     with pytest.warns(RuntimeWarning, match="taken back to where it was well"):
         inverter.fit(TARGETS, num_rounds=40, callbacks=[Spoil([29], wild)], progress=False)
-    assert max(record.objective for record in inverter.history[-6:]) < 10.0
+    assert max(record.objective for record in inverter.history[-4:]) < 10.0
     assert heads.left.weight.abs().max() < 1e3
 
 
@@ -170,7 +170,7 @@ def test_trouble_long_ago_is_forgotten():
     inverter.fit(TARGETS, num_rounds=12, callbacks=[guard], progress=False)
     record, loop = inverter.history[-1], FitLoop(inverter, Constant(), ())
     wild = dataclasses.replace(record, objective=1e6)
-    for one in (wild, record, record, record, record, wild, record):
+    for one in (wild, record, wild, record, record, record, record, wild, record, wild, record):
         assert not guard.on_round_end(inverter=inverter, record=one, fit=loop)
     assert guard.num_returns == 0
     with pytest.warns(RuntimeWarning, match="ran away"):

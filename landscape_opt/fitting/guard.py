@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 NUM_KNOWN = 10
 """Rounds whose mean is worth comparing with."""
+TOO_MUCH = 3
+"""Rounds in trouble."""
 CALM = 4
-"""Rounds in a row without a sign of trouble that clear those before: where every other round trains the start alone, one
-half may go well while the other does not."""
+"""Rounds in a row without trouble that clear those before: where every other round trains the start alone, one half may go
+well while the other does not."""
 
 
 class EarlyStopping(Callback):
@@ -67,9 +69,9 @@ class EarlyStopping(Callback):
 class DivergenceGuard(Callback):
     """Takes θ and its optimizer back to where they were well, with half the learning rate, when θ runs away.
 
-    θ runs away where its weights or its objective are not finite, where every update of three rounds was left out, or
-    where the objective of two rounds is more than ``factor`` times its mean in the rounds before; four rounds in a row
-    without any of it clear what was before. Part of every fit; while all is well it only keeps a copy.
+    θ runs away where its weights or its objective are not finite, and after three rounds in trouble: every update was left
+    out, or the objective was more than ``factor`` times its mean in the rounds before. Four rounds in a row without trouble
+    clear what was before. Part of every fit; while all is well it only keeps a copy.
 
     Args:
         factor: by which the objective may rise.
@@ -83,7 +85,7 @@ class DivergenceGuard(Callback):
 
     def __init__(self, factor: float = 10.0, every: int = 25, max_returns: int = 3) -> None:
         self.factor, self.every, self.max_returns = factor, every, max_returns
-        self.mean, self.num_seen, self.num_bad, self.num_idle, self.num_calm, self.num_returns = 0.0, 0, 0, 0, 0, 0
+        self.mean, self.num_seen, self.num_troubled, self.num_calm, self.num_returns = 0.0, 0, 0, 0, 0
         self.weights: dict[str, Any] | None = None
         self.optimizer: dict[str, Any] | None = None
 
@@ -91,26 +93,25 @@ class DivergenceGuard(Callback):
         """Look at the round; True where nothing helped."""
         idle = record.skipped_updates == inverter.replay.updates_per_round
         risen = self.num_seen >= NUM_KNOWN and record.objective > self.factor * self.mean
-        self.num_calm = 0 if idle or risen else self.num_calm + 1
-        if self.num_calm == CALM:
-            self.num_bad = self.num_idle = 0
-        self.num_bad, self.num_idle = self.num_bad + risen, self.num_idle + idle
+        troubled = idle or risen
+        self.num_calm = 0 if troubled else self.num_calm + 1
+        self.num_troubled = 0 if self.num_calm == CALM else self.num_troubled + troubled
         gone = not _is_finite(inverter) or not (idle or math.isfinite(record.objective))
-        if gone or self.num_bad >= 2 or self.num_idle >= 3:
+        if gone or self.num_troubled == TOO_MUCH:
             return self._go_back(inverter, fit)
-        if not (risen or idle):
+        if not troubled:
             self._all_is_well(inverter, record.objective)
         return False
 
     def _all_is_well(self, inverter: LandscapeInverter, objective: float) -> None:
-        if self.num_seen % self.every == 0 and not (self.num_bad or self.num_idle):
+        if self.num_seen % self.every == 0 and self.num_troubled == 0:
             self.weights, self.optimizer = weights_of(inverter), deepcopy(optimizer_state(inverter.optimizer))
         self.num_seen += 1
         weight = max(1.0 / self.num_seen, 1.0 / self.every)
         self.mean += weight * (objective - self.mean)
 
     def _go_back(self, inverter: LandscapeInverter, fit: FitLoop) -> bool:
-        self.num_returns, self.num_bad, self.num_idle = self.num_returns + 1, 0, 0
+        self.num_returns, self.num_troubled = self.num_returns + 1, 0
         if self.weights is None:  # the very first round: there is nothing to go back to
             warnings.warn("θ ran away in the first round: lower the learning rate of theta_optimizer", RuntimeWarning,
                           stacklevel=4)  # fmt: skip
@@ -131,7 +132,7 @@ class DivergenceGuard(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The copy, and what was seen of the objective."""
-        names = ("mean", "num_seen", "num_bad", "num_idle", "num_calm", "num_returns", "weights", "optimizer")
+        names = ("mean", "num_seen", "num_troubled", "num_calm", "num_returns", "weights", "optimizer")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
