@@ -39,15 +39,18 @@ def far(F, number=24):
 
 @pytest.mark.slow
 def test_unfamiliar_constraints_of_many_targets_are_met_by_more_of_them():
-    problem = arm(1)
-    inverter = LandscapeInverter(problem.landscape(), problem.loss_fn).fit(problem.train, num_rounds=30, progress=False)
-    asked = {"observed": problem.unfamiliar.observed[:256], "extra_terms": problem.unfamiliar.extra_terms}
-    targets = problem.unfamiliar.targets[:256]
-    plain = inverter.invert(targets, 40, **asked)
-    adapted = inverter.invert(targets, 40, adapt=True, **asked)
-    assert adapted.num_evaluations.max() <= 40  # what learning took included
-    assert adapted.loss.mean() < 0.7 * plain.loss.mean()  # fewer arms lean against an obstacle
-    assert (adapted.loss > 1e-4).sum() < (plain.loss > 1e-4).sum()
+    plain, adapted = [], []
+    for seed in (1, 2, 3):  # a few arms of each lean against an obstacle
+        problem = arm(seed)
+        inverter = LandscapeInverter(problem.landscape(), problem.loss_fn).fit(problem.train, num_rounds=15, progress=False)
+        asked = {"observed": problem.unfamiliar.observed[:256], "extra_terms": problem.unfamiliar.extra_terms}
+        plain.append(inverter.invert(problem.unfamiliar.targets[:256], 40, **asked).loss)
+        found = inverter.invert(problem.unfamiliar.targets[:256], 40, adapt=True, **asked)
+        assert found.num_evaluations.max() <= 40  # what learning took included
+        adapted.append(found.loss)
+    before, after = torch.cat(plain), torch.cat(adapted)
+    assert after.mean() < 0.7 * before.mean()
+    assert (after > 1e-4).sum() < 0.8 * (before > 1e-4).sum()
 
 
 @pytest.mark.parametrize("adaptation", [True, Adaptation(3, updates_per_round=2, num_rows=7)])

@@ -185,7 +185,7 @@ def small(mapping, compiled):
 
 
 @pytest.mark.parametrize("make", [lambda: AnchoredMapping(16), lambda: ResidualMapping((16,))])
-def test_a_compiled_theta_fits_to_the_same_bits_and_is_compiled_in_two_rounds(make, graphs):
+def test_a_compiled_theta_fits_alike_and_is_compiled_in_two_rounds(make, graphs):
     plain, compiled = small(make(), False), small(make(), True)
     found = []
     for _ in range(6):  # rounds of steps and of starts in turn
@@ -196,9 +196,10 @@ def test_a_compiled_theta_fits_to_the_same_bits_and_is_compiled_in_two_rounds(ma
     assert found[2:] == [found[1]] * 4
     mine, theirs = (inverter.landscape.mapping.state_dict() for inverter in (compiled, plain))
     assert list(mine) == list(theirs)
-    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    for name in theirs:  # to rounding: in which order the backward pass adds is the compiler's, and some processors tell
+        torch.testing.assert_close(mine[name], theirs[name], rtol=1e-4, atol=1e-6)
     answers = [inverter.invert(targets_of(network(), 5), max_evaluations=8).x for inverter in (compiled, plain)]
-    assert torch.equal(*answers)  # with the hand-over, whose metric is differentiated twice
+    torch.testing.assert_close(*answers, rtol=1e-3, atol=1e-4)  # with the hand-over, whose metric is differentiated twice
 
 
 def test_a_copy_of_a_compiled_theta_has_its_own_weights(graphs):

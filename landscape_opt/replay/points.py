@@ -56,11 +56,9 @@ class Points:
     def origin(self, mapping: Mapping) -> Tensor:
         """Where the step to these points began, (B, d) or (d,): at the last evaluation, or at the plain start."""
         evaluation = self.context.evaluation
-        return (
-            mapping.x_init
-            if evaluation is None
-            else torch.where(self.loss_before.isnan()[:, None], mapping.x_init, evaluation.x)
-        )
+        if evaluation is None:
+            return mapping.x_init
+        return torch.where(self.loss_before.isnan()[:, None], mapping.x_init, evaluation.x)
 
     def reach(self, mapping: Mapping) -> Tensor:
         """x of these points under θ as it is now, (B, d), with its graph."""
