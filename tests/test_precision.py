@@ -186,7 +186,7 @@ def small(mapping, compiled):
 
 @pytest.mark.parametrize("make", [lambda: AnchoredMapping(16), lambda: ResidualMapping((16,))])
 def test_a_compiled_theta_fits_alike_and_is_compiled_in_two_rounds(make, graphs):
-    plain, compiled = small(make(), False), small(make(), True)
+    plain, compiled, again = small(make(), False), small(make(), True), small(make(), True)
     found = []
     for _ in range(6):  # rounds of steps and of starts in turn
         for inverter in (plain, compiled):
@@ -194,12 +194,16 @@ def test_a_compiled_theta_fits_alike_and_is_compiled_in_two_rounds(make, graphs)
         found.append(graphs())
     assert found[1] > 0
     assert found[2:] == [found[1]] * 4
-    mine, theirs = (inverter.landscape.mapping.state_dict() for inverter in (compiled, plain))
+    for _ in range(6):
+        again.fit(targets_of(network(), 96), num_rounds=1, progress=False)
+    same, mine, theirs = (inverter.landscape.mapping.state_dict() for inverter in (again, compiled, plain))
     assert list(mine) == list(theirs)
-    for name in theirs:  # to rounding: in which order the backward pass adds is the compiler's, and some processors tell
-        torch.testing.assert_close(mine[name], theirs[name], rtol=1e-4, atol=1e-6)
+    for name in theirs:
+        assert torch.equal(mine[name], same[name])
+        # To rounding: what is compiled differs in the last bits of its gradient on some processors, and not on others.
+        torch.testing.assert_close(mine[name], theirs[name], rtol=1e-5, atol=1e-6)
     answers = [inverter.invert(targets_of(network(), 5), max_evaluations=8).x for inverter in (compiled, plain)]
-    torch.testing.assert_close(*answers, rtol=1e-3, atol=1e-4)  # with the hand-over, whose metric is differentiated twice
+    torch.testing.assert_close(*answers, rtol=1e-4, atol=1e-5)  # with the hand-over, whose metric is differentiated twice
 
 
 def test_a_copy_of_a_compiled_theta_has_its_own_weights(graphs):
