@@ -327,7 +327,10 @@ def test_a_compiled_theta_answers_as_the_one_that_was_written(device):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="a compiler of GPU code needs a GPU")
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch 2.11, by itself
+# What torch 2.11 and its compiler warn of by themselves.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores for float32 matrix multiplication:UserWarning")
 @pytest.mark.parametrize("options", [{}, {"mode": "reduce-overhead"}], ids=["default", "CUDA graphs"])
 def test_theta_and_f_compiled_for_a_gpu(options):
     problem = problem_on(CUDA, torch.float32)
