@@ -256,5 +256,5 @@ class Inversion:
             return UnrankedPoints(self.memory, float(mapping.loss), float(mapping.attained))
         return StoredPoints(
             self.memory, bundle, self.objective.loss_of, mapping.x_init, float(mapping.loss), mapping.spec.evaluation_cost,
-            self.objective.terms, float(mapping.attained),
+            self.objective.terms, float(mapping.attained), mapping,
         )  # fmt: skip

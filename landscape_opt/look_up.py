@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,7 +12,11 @@ from torch import Tensor
 
 from . import batches
 from .batches import Batch
+from .caught import is_caught, signs
+from .mappings.context import Context
+from .mappings.mapping import Mapping
 from .memory import NUM_DIVERSE, Candidates, LossOf, Memory, farthest_first
+from .objective import Evaluation
 from .terms import Terms, given_target
 
 SOLVED = 1e-10
@@ -28,6 +33,19 @@ NUM_CLOSEST = 64
 """Points whose losses are compared, where those come from a look at all."""
 OPERATIONS = 6
 """Multiply-adds that comparing one element of a prediction costs, in those of F: memory traffic, not arithmetic."""
+
+
+@dataclass(frozen=True)
+class WaysOut:
+    """Where rows go that stand at a stationary point.
+
+    Attributes:
+        rows: which do, (B,), True and False.
+        x: of each of those, in their order, (n, d).
+    """
+
+    rows: Tensor
+    x: Tensor
 
 
 class LookUp(ABC):
@@ -47,6 +65,15 @@ class LookUp(ABC):
     @abstractmethod
     def candidates(self, rows: Tensor, count: int = NUM_DIVERSE) -> Candidates:
         """At most ``count`` points for these rows of the batch, the best first."""
+
+    def ways_out(self, evaluation: Evaluation, told: Context) -> WaysOut | None:
+        """Where rows above the loss of caught ones go, as rows of the fit have learned to; None where they have not.
+
+        Args:
+            evaluation: of the rows.
+            told: what is known of their targets.
+        """
+        return None
 
     def completed(self) -> Any:
         """The targets without gaps, as far as what is stored tells what was not observed; None where it does not."""
@@ -68,6 +95,7 @@ class StoredPoints(LookUp):
         evaluation_cost: multiply-adds of one evaluation of F for one sample.
         terms: what is minimised beside the loss; the batch comes as they want it.
         attained: the loss that a quarter of the fit's rows ended below; infinity where it is not known.
+        mapping: θ, which tells a caught row from others; None where nobody asks for the ways out.
     """
 
     def __init__(
@@ -80,7 +108,9 @@ class StoredPoints(LookUp):
         evaluation_cost: float,
         terms: Terms | None = None,
         attained: float = math.inf,
+        mapping: Mapping | None = None,
     ) -> None:
+        self.mapping = mapping
         self.memory, self.target, self.loss_of, self.x_init = memory, target, loss_of, x_init
         self.terms = Terms() if terms is None else terms
         asks_more = self.terms.masked or bool(self.terms.extra)  # what the fit saw of losses says less
@@ -99,6 +129,17 @@ class StoredPoints(LookUp):
         unknown = found.loss.new_full((len(rows), 1), torch.inf)
         x = torch.cat([found.x[:, :1], plain, found.x[:, 1:]], dim=1)
         return Candidates(x, torch.cat([found.loss[:, :1], unknown, found.loss[:, 1:]], dim=1))
+
+    def ways_out(self, evaluation: Evaluation, told: Context) -> WaysOut | None:
+        """To where the regression leads that the memory has of the fit's own."""
+        if self.mapping is None or (regression := self.memory.escapes.regression()) is None:
+            return None
+        context = replace(told, evaluation=evaluation)
+        caught = is_caught(self.mapping, context)
+        if not bool(caught.any()):
+            return None
+        seen = signs(self.mapping, context.rows(caught))
+        return WaysOut(caught, evaluation.x[caught] + self.mapping.move * regression(seen))
 
     def completed(self) -> Any:
         """The targets, with what was not observed as it is in the predictions of the best stored points.

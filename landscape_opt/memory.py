@@ -11,11 +11,14 @@ from torch import Tensor
 
 from . import batches
 from .batches import Batch
+from .escapes import Escapes
 
 State: TypeAlias = dict[str, Any]
 LossOf: TypeAlias = Callable[[Tensor, Any, Any], Tensor]
 
 NUM_DIVERSE = 8
+MAX_ESCAPES = 1024
+"""More say little more, and the regression through them takes a third of a second as it is."""
 MAX_AT_ONCE = 2**18
 """Elements of predictions that are compared at a time: more would leave the cache."""
 
@@ -43,11 +46,12 @@ class Memory:
     """A ring of points x with their predictions F(x), bounded in number and in bytes.
 
     For a target, ``loss_fn(stored prediction, target)`` ranks them without an evaluation of F, whatever the loss is at
-    inversion time. ``fit`` fills it with the points at which its trajectories ended.
+    inversion time. ``fit`` fills it with the points at which its trajectories ended, and ``escapes`` with the ways that led
+    out of where some of them were caught.
 
     Args:
-        capacity: points; 0 switches the memory off.
-        max_bytes: of points and predictions together.
+        capacity: points; 0 switches the memory off, and with it the ways out.
+        max_bytes: of points and predictions together; ways out take a quarter of it beside them.
 
     Raises:
         ValueError: if one of them is negative.
@@ -66,6 +70,10 @@ class Memory:
         self.capacity, self.max_bytes = capacity, max_bytes
         self.storage: tuple[Tensor, Batch] | None = None
         self.room, self.count = 0, 0
+        self.escapes = self._no_escapes()
+
+    def _no_escapes(self) -> Escapes:
+        return Escapes(min(self.capacity, MAX_ESCAPES), self.max_bytes // 4)
 
     def __len__(self) -> int:
         return min(self.count, self.room)
@@ -201,15 +209,19 @@ class Memory:
         """Move what is remembered."""
         if self.storage is not None:
             self.storage = batches.map_leaves(lambda leaf: leaf.to(device), self.storage)
+        self.escapes.to(device)
 
     def state_dict(self) -> State:
         """Everything that is remembered."""
-        return {name: getattr(self, name) for name in ("storage", "room", "count")}
+        return {"storage": self.storage, "room": self.room, "count": self.count, "escapes": self.escapes.state_dict()}
 
     def load_state_dict(self, state: State) -> None:
         """Take back what :meth:`state_dict` gave."""
         self.storage = None if state["storage"] is None else batches.map_leaves(Tensor.clone, tuple(state["storage"]))
         self.room, self.count = state["room"], state["count"]
+        self.escapes = self._no_escapes()  # a new one: a copy of this memory may hold the old
+        if "escapes" in state:  # files from before know of none
+            self.escapes.load_state_dict(state["escapes"])
 
 
 def farthest_first(points: Tensor, count: int) -> Tensor:

@@ -110,6 +110,10 @@ def _check_stream(part: Part, wanted: int | None, sizes: Sizes) -> None:
     part.at("known").tensor((num_rows,))
     part.at("is_fixed").tensor((num_rows,), _IS_FLAG)
     part.at("leave_at").tensor((num_rows,), _IS_NUMBER)
+    if "caught_loss" in part.value:  # files from before have none
+        part.at("caught_seen").tensor((num_rows, None))
+        part.at("caught_x").tensor((num_rows, sizes.spec.dim))
+        part.at("caught_loss").tensor((num_rows,))
     if bool((age < 0).any()):
         part.at("age").refuse("ages from 0 on")
 
@@ -129,6 +133,8 @@ def check_memory(part: Part, sizes: Sizes | None, dim: int) -> None:
     """Points of the memory, and their predictions."""
     room = part.at("room").whole()
     check_counts(part, ("count",))
+    if "escapes" in part.value:  # files from before have none
+        _check_escapes(part.at("escapes"), dim)
     storage = part.at("storage")
     if storage.value is None:
         if room and part.value["count"]:
@@ -141,6 +147,18 @@ def check_memory(part: Part, sizes: Sizes | None, dim: int) -> None:
     predictions.batch(room)
     if sizes is not None:
         sizes.check_features(predictions, room, sizes.spec.num_prediction_features)
+
+
+def _check_escapes(part: Part, dim: int) -> None:
+    check_counts(part, ("first", "count", "judged_at"))
+    error = part.at("error")
+    if type(error.value) is not float or not error.value >= 0.0:
+        error.refuse("a number from 0 on")
+    if (ways := part.at("buffer")).value is not None:
+        num_ways = len(ways.at("move").tensor((None, dim)))
+        ways.at("seen").tensor((num_ways, None))
+        if num_ways == 0 or part.value["first"] >= num_ways:
+            part.refuse("ways in a ring")
 
 
 def check_counts(part: Part, names: tuple[str, ...]) -> None:

@@ -23,6 +23,7 @@ from landscape_opt.benchmark.landscapes import (
     NO_PROXIMITY,
     NO_RESTARTS,
     NO_SECOND_CHANCES,
+    NO_WAYS_OUT,
     OURS,
     RESIDUAL,
     UNTOLD,
@@ -65,7 +66,14 @@ def test_every_group_lacks_one_thing(monkeypatch):
         group.prepare(Preparation(tiny(), seed=3))
     whole = described(made[OURS][0])
     lacks = {name: changed(described(inverter), whole) for name, (inverter, _) in made.items()}
-    shared = {AGAIN: set(), NO_RESTARTS: set(), NO_HAND_OVER: set(), NO_METRIC: set(), NO_MEMORY: {"memory"}}
+    shared = {
+        AGAIN: set(),
+        NO_RESTARTS: set(),
+        NO_HAND_OVER: set(),
+        NO_METRIC: set(),
+        NO_MEMORY: {"memory"},
+        NO_WAYS_OUT: {"memory"},
+    }
     own = {NO_PROXIMITY: {"objective"}, NO_SECOND_CHANCES: {"replay"}, UNTOLD: {"mapping"}, CONDITIONED: {"mapping"}}
     own[RESIDUAL] = {"mapping"}
     assert lacks == {OURS: set(), **shared, **own}

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from landscape_opt import LandscapeInverter, LearnedLandscape, batches, targets
 from landscape_opt.mappings import AnchoredMapping, ResidualMapping
 from landscape_opt.replay import Alternating, Streaming
-from landscape_opt.replay.ring import Ring, row_bytes
+from landscape_opt.ring import Ring, row_bytes
 from landscape_opt.targets import TargetFeed
 from landscape_opt.theta_objective import DistanceToEnd, LossAtPoint
 

@@ -18,6 +18,7 @@ from .landscapes import (
     NO_PROXIMITY,
     NO_RESTARTS,
     NO_SECOND_CHANCES,
+    NO_WAYS_OUT,
     OURS,
     PUBLISHED,
     RESIDUAL,
@@ -49,6 +50,7 @@ class Part:
 
 PARTS = (
     Part(AGAIN, AGAIN),
+    Part(NO_WAYS_OUT, NO_WAYS_OUT, AGAIN),
     Part(NO_MEMORY, NO_MEMORY, AGAIN),
     Part(NO_RESTARTS, NO_RESTARTS, AGAIN),
     Part(NO_HAND_OVER, NO_HAND_OVER, AGAIN),
@@ -66,7 +68,8 @@ ABOUT = """## What each part is worth
 The landscape with one part left out, each in turn, run by `landscape-opt bench NAME --only ablation`.
 
 * **fitted again**: nothing is left out. The seconds of a fit are the same, its rounds are not: a difference of this size is
-  chance. This fit serves the four rows below it, which are compared with it; the others have fits of their own.
+  chance. This fit serves the five rows below it, which are compared with it; the others have fits of their own.
+* **without ways out**: a caught row goes on from the memory's points alone.
 * **without memory**: rows that get nowhere start again at the plain start and at their own best point alone.
 * **without memory and restarts**: no row starts again.
 * **without hand-over**: every step is taken in the learned space.

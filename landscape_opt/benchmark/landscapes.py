@@ -8,6 +8,7 @@ from torch import Tensor
 from .. import batches
 from ..batches import Batch
 from ..calibration import calibrate
+from ..escapes import Escapes
 from ..guest import frozen, private_randomness
 from ..inverter import LandscapeInverter
 from ..mappings import AnchoredMapping, ConditionedMapping, Mapping, ResidualMapping
@@ -28,6 +29,7 @@ from .ways import Way, by_inverter
 OURS = "landscape"
 AGAIN = "fitted again"
 NO_MEMORY = "without memory"
+NO_WAYS_OUT = "without ways out"
 NO_RESTARTS = "without memory and restarts"
 NO_HAND_OVER = "without hand-over"
 NO_METRIC = "without learned metric"
@@ -50,14 +52,30 @@ def parts(given: Preparation) -> Entry:
     inverter = _inverter(given).fit(given.problem.train, max_seconds=given.seconds, progress=False)
     plain = PlainStartAlone(inverter.landscape.layout.row)
     forgetful = LandscapeInverter(inverter.landscape, given.problem.loss_fn, memory=plain, seed=given.seed)
+    solutions = SolutionsAlone(inverter.memory)
+    trapped = LandscapeInverter(inverter.landscape, given.problem.loss_fn, memory=solutions, seed=given.seed)
     return _entry(
         inverter,
         by_inverter(AGAIN, inverter),
+        by_inverter(NO_WAYS_OUT, trapped),
         by_inverter(NO_MEMORY, forgetful),
         by_inverter(NO_RESTARTS, inverter, restarts=False),
         by_inverter(NO_HAND_OVER, inverter, refine=False),
         by_inverter(NO_METRIC, inverter, solver=LBFGS()),
     )
+
+
+class SolutionsAlone(Memory):
+    """What another memory knows, but for the ways out of where rows are caught.
+
+    Args:
+        memory: is left as it is.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__(memory.capacity, memory.max_bytes)
+        self.load_state_dict(memory.state_dict())
+        self.escapes = Escapes(capacity=0)
 
 
 class PlainStartAlone(Memory):

@@ -12,9 +12,9 @@ from ..batches import Batch
 from ..descent import Limits, Visit, descend
 from ..mappings.context import Context
 from ..objective import Evaluation
+from ..ring import Ring
 from ..solvers.solver import Start
 from .points import Guide, Points, Replay, State
-from .ring import Ring
 
 NO_LOSS = float("nan")
 

@@ -9,14 +9,18 @@ import torch
 from torch import Tensor
 
 from .. import batches
-from ..batches import Batch
-from ..look_up import MUCH_BETTER
+from ..caught import is_caught, signs
+from ..look_up import FAR, MUCH_BETTER
+from ..mappings.context import Context
 from ..terms import given_target
 from .points import Guide
+from .stream import Stream
 
 UNSOLVED = 1e-3
 """Share of L₀: what is below is the solver's business, wherever the row stands."""
-NUM_CLOSEST = 8
+NUM_CLOSEST = 16
+FOUND = 0.1
+"""A row that was caught has found a way out when it leaves below this share of the loss that it was caught at."""
 
 
 @dataclass(frozen=True)
@@ -24,26 +28,31 @@ class SecondChances:
     """Where rows go on.
 
     Attributes:
-        rows: which, (N,), True and False.
+        rows: which, (n,).
         x: the stored point of each of those, in their order, (n, d).
+        caught: those of them that were caught, (k,).
+        seen: what they saw where they were caught, (k, p).
     """
 
     rows: Tensor
     x: Tensor
+    caught: Tensor
+    seen: Tensor
 
 
-def second_chances(guide: Guide, target: Batch, loss: Tensor, asking: Tensor) -> SecondChances | None:
-    """Stored points that are much better than where rows stand.
+def second_chances(guide: Guide, stream: Stream, asking: Tensor, draws: Tensor) -> SecondChances | None:
+    """Stored points that are much better than where rows stand; and for some rows that are caught, points of any loss.
 
     A landscape that solves a part of the targets fills its memory with that part. A row that goes on from the closest
     solution ends near one of its own, which is stored in its turn: what is solved spreads over all targets, and θ sees the
-    starts that an inversion will give it.
+    starts that an inversion will give it. Rows that are caught, and have no such point, go on from one whose prediction is
+    close and which is far from where they stand: those of them that arrive show the others a way out.
 
     Args:
         guide: with the memory.
-        target: of all rows, N.
-        loss: of all rows, (N,).
+        stream: of N rows.
         asking: which rows look for a point, (N,).
+        draws: uniform in [0, 1), (N,).
 
     Returns:
         None where no row has one.
@@ -51,17 +60,32 @@ def second_chances(guide: Guide, target: Batch, loss: Tensor, asking: Tensor) ->
     memory, mapping = guide.memory, guide.mapping
     if not mapping.reanchors or guide.objective.given is not None or len(memory) < NUM_CLOSEST:
         return None  # a mapping with one chart cannot begin elsewhere; under `given` a stored prediction says nothing
-    places = (asking & (loss > UNSOLVED * mapping.loss)).nonzero()[:, 0]
+    loss = stream.evaluation.loss
+    curious = asking & (draws < memory.escapes.share) & (loss > FAR * mapping.attained)
+    places = (curious | (asking & (loss > UNSOLVED * mapping.loss))).nonzero()[:, 0]
     if len(places) == 0:
         return None
-    wanted: Any = batches.rows(target, places)
+    wanted: Any = batches.rows(stream.target, places)
     terms = guide.objective.terms
     closest = memory.closest(given_target(wanted, terms), NUM_CLOSEST, wanted["observed"] if terms.masked else None)
     if closest is None:
         return None
-    found = memory.nearest(wanted, guide.objective.loss_of, closest, count=1)
+    found = memory.nearest(wanted, guide.objective.loss_of, closest, count=2)
     assert found.loss is not None
     better = found.loss[:, 0] < MUCH_BETTER * loss[places]
-    if not bool(better.any()):
-        return None
-    return SecondChances(torch.zeros_like(asking).index_fill(0, places[better], True), found.x[better, 0])
+    caught, seen = _caught(guide, stream, places[curious[places]])
+    is_among = torch.isin(places, caught)
+    # The closest may be where the row itself has just been stored: of those as close, the farthest from it.
+    x = torch.where(better[:, None], found.x[:, 0], found.x[:, -1])
+    going = better | is_among
+    return SecondChances(places[going], x[going], caught, seen) if bool(going.any()) else None
+
+
+def _caught(guide: Guide, stream: Stream, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Those of the rows at these places that are caught, and what they see, as they are told of the whole target."""
+    features = guide.features(stream.target)
+    evaluation = stream.evaluation.rows(places)
+    whole = Context(None if features is None else features[places], None, evaluation)
+    context = Context(whole.target, stream.known[places], evaluation)
+    caught = is_caught(guide.mapping, context) if len(places) else torch.zeros_like(places, dtype=torch.bool)
+    return places[caught], signs(guide.mapping, whole.rows(caught))

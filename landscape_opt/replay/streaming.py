@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,8 +14,8 @@ from ..mappings.mapping import LOWEST
 from ..objective import Evaluation
 from .affordable import affordable_rows
 from .points import Guide, Points, Replay, State
-from .second_chances import second_chances
-from .stream import Stream
+from .second_chances import FOUND, second_chances
+from .stream import Stream, never_caught
 
 MAX_GROWTH = 4.0
 NO_LOSS = float("nan")
@@ -26,7 +26,8 @@ class Streaming(Replay):
 
     A part of the rounds trains the start alone. Some new rows start elsewhere, at a point where another row stands or
     at x_init, and most of those are not told their target, so that θ also learns to work from what it sees. A row that
-    would leave unsolved goes on from a solution in the memory, once, if that is much better, and is not told its target.
+    would leave unsolved goes on from a solution in the memory, once, if that is much better, and is not told its target. So
+    do some of the rows that are caught, whether it is better or not; where they arrive much lower, the memory keeps the way.
 
     Args:
         num_rows: N, trajectories on the way; the batch of every evaluation. None follows the cost of F:
@@ -130,6 +131,10 @@ class Streaming(Replay):
         if evaluation.prediction is not None and bool(leaving.any()):
             guide.memory.add(evaluation.x[leaving], batches.rows(evaluation.prediction, leaving))
         guide.mapping.attain(evaluation.loss[leaving])
+        out = leaving & (evaluation.loss < FOUND * stream.caught_loss)
+        if bool(out.any()):
+            ways = (evaluation.x[out] - stream.caught_x[out]) / guide.mapping.move
+            guide.memory.escapes.add(stream.caught_seen[out], ways)
 
     def _over(self, guide: Guide) -> Tensor:
         """Rows that are old or solved, (N,)."""
@@ -178,6 +183,7 @@ class Streaming(Replay):
             known=torch.ones_like(x[:, 0]),
             fixed_x=x,
             is_fixed=torch.zeros(count, dtype=torch.bool, device=x.device),
+            **never_caught(x),
         )
 
     def _replace_leavers(self, guide: Guide) -> None:
@@ -204,12 +210,15 @@ class Streaming(Replay):
         """Begin anew, with the same targets, the rows that are over and have a better start in the memory, (N,)."""
         assert self.stream is not None
         stream = self.stream
-        chances = second_chances(guide, stream.target, stream.evaluation.loss, asking=over & ~stream.is_fixed)
+        draws = torch.rand(len(over), generator=guide.generator).to(over.device)
+        chances = second_chances(guide, stream, over & ~stream.is_fixed, draws)
         if chances is None:
             return torch.zeros_like(over)
-        place = stream.fixed_x.index_put((chances.rows.nonzero()[:, 0],), chances.x)
-        self.stream = stream.begun(chances.rows, self.horizon, place, chances.rows, told=~chances.rows)
-        return chances.rows
+        rows = torch.zeros_like(over).index_fill(0, chances.rows, True)
+        place = stream.fixed_x.index_put((chances.rows,), chances.x)
+        begun = stream.begun(rows, self.horizon, place, rows, told=~rows)
+        self.stream = begun.caught_at(chances.caught, chances.seen)
+        return rows
 
     def to(self, device: torch.device) -> None:
         """Move the rows on the way with the landscape, and their targets to where those of this round lie."""
@@ -223,14 +232,8 @@ class Streaming(Replay):
 
     def state_dict(self) -> State:
         """The stream, and the place in the round."""
-        stream = self.stream
-        parts = None
-        if stream is not None:
-            parts = {field.name: getattr(stream, field.name) for field in fields(stream)}
-            seen = stream.evaluation
-            parts["evaluation"] = {name: getattr(seen, name) for name in ("x", "loss", "grad_x", "grad_prediction")}
         return {
-            "stream": parts,
+            "stream": None if self.stream is None else self.stream.state(),
             "num_rounds": self.num_rounds,
             "loss_sum": self.loss_sum,
             "loss_count": self.loss_count,
@@ -239,6 +242,6 @@ class Streaming(Replay):
     def load_state_dict(self, state: State) -> None:
         """Take back a stream."""
         parts = state["stream"]
-        self.stream = None if parts is None else Stream(**{**parts, "evaluation": Evaluation(**parts["evaluation"])})
+        self.stream = None if parts is None else Stream.of(parts)
         self.num_rounds = int(state["num_rounds"])
         self.loss_sum, self.loss_count = state["loss_sum"].clone(), state["loss_count"].clone()

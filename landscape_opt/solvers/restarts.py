@@ -36,10 +36,16 @@ AT_THE_CAUGHT = Look(every=4, min_gain=0.1)
 Panda, skeleton, phase retrieval and waves."""
 
 
+WAYS_OUT_EVERY = 3
+"""Evaluations between two looks for caught rows to which the fit has learned a way out."""
+
+
 class Restarts(Solver):
     """Runs ``first``, and moves a row to a candidate where that is better or the row gains too little.
 
-    After the first evaluation, a row goes to its best candidate if that promises a much lower loss. A row that has gained
+    After the first evaluation, a row goes to its best candidate if that promises a much lower loss. A row whose gradient
+    promises little while its loss is far above what rows of the fit ended with goes, once, where the fit has learned that
+    such rows find a way out. A row that has gained
     less than half a percent in eight evaluations, or a tenth in four while its loss is far above what rows of the fit ended
     with, or whose run has ended by itself above the level that counts as solved, goes to its next candidate; after the last
     one, back to the best point that it has met.
@@ -75,7 +81,9 @@ class Restarts(Solver):
         return RestartsRun(self, start)
 
 
-_PER_ROW = ("rows", "best", "best_x", "lately", "at_all", "at_the_caught", "next", "trial_ends", "ended", "place")
+_PER_ROW = (
+    "rows", "best", "best_x", "lately", "at_all", "at_the_caught", "next", "trial_ends", "ended", "place", "has_left"
+)  # fmt: skip
 
 
 class RestartsRun(Together):
@@ -95,6 +103,8 @@ class RestartsRun(Together):
         self.found: Candidates | None = None  # of the rows that have asked, one below the other
         self.place = torch.full_like(self.rows, -1)  # of a row in them
         self.ended = torch.full_like(self.rows, int(Status.MAX_EVALUATIONS))
+        self.told = start.context
+        self.has_left = torch.zeros_like(self.rows, dtype=torch.bool)  # by a way out
         self.num_seen = 0
 
     def observe(self, evaluation: Evaluation) -> None:
@@ -105,7 +115,8 @@ class RestartsRun(Together):
         self.best = torch.where(better, evaluation.loss, self.best)
         self.best_x = torch.where(better[:, None], evaluation.x, self.best_x)
         self.lately = torch.where(evaluation.finite, torch.minimum(self.lately, evaluation.loss), self.lately)
-        self._move(self._in_need(evaluation), evaluation)
+        leaving = self._leave(evaluation)
+        self._move(self._in_need(evaluation) & ~leaving, evaluation)
         self.num_seen += 1
 
     def _in_need(self, evaluation: Evaluation) -> Tensor:
@@ -123,6 +134,23 @@ class RestartsRun(Together):
             over |= caught & on_their_way
             self.at_the_caught = torch.where(on_their_way, self.lately, torch.inf)
         return over & unsolved
+
+    def _leave(self, evaluation: Evaluation) -> Tensor:
+        """Move the rows that are caught where the fit has learned a way out; which they were, (B,)."""
+        look_up, leaving = self.settings.look_up, torch.zeros_like(self.has_left)
+        if self.num_seen == 0 or self.num_seen % WAYS_OUT_EVERY != 0:
+            return leaving
+        asking = ~self.has_left & (evaluation.loss <= self.lately) & (evaluation.loss > look_up.caught)
+        places = (asking & evaluation.finite & (self.best > look_up.solved)).nonzero()[:, 0]
+        if len(places) == 0:
+            return leaving
+        found = look_up.ways_out(evaluation.without_prediction().rows(places), self.told.rows(places))
+        if found is None:
+            return leaving
+        leaving[places[found.rows]] = True
+        self.has_left |= leaving
+        self._begin(places[found.rows], found.x, self.settings.again)
+        return leaving
 
     def _is_idle(self, before: Tensor, look: Look) -> Tensor:
         return self.lately > (1.0 - look.min_gain) * before
@@ -172,6 +200,7 @@ class RestartsRun(Together):
     def keep(self, index: Tensor) -> None:
         """Go on with these rows."""
         super().keep(index)
+        self.told = self.told.rows(index)
         for name in _PER_ROW:
             setattr(self, name, getattr(self, name)[index])
 

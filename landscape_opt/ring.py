@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import batches
-from ..batches import Batch
-from ..targets import sent
+from . import batches
+from .batches import Batch
+from .targets import sent
 
 
 class Ring:
