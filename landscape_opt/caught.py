@@ -10,8 +10,8 @@ from .mappings.mapping import Mapping
 from .mappings.seen import Seen
 
 MAX_PROMISED = 0.25
-"""On phase retrieval most rows in the right basin are promised nearly all of their loss or more after four evaluations, and most
-of those in a wrong one less than this share."""
+"""On phase retrieval most rows in the right basin are promised nearly all of their loss or more after four evaluations, and
+most of those in a wrong one less than this share."""
 
 
 def is_caught(mapping: Mapping, context: Context) -> Tensor:
