@@ -115,7 +115,7 @@ class Escapes:
             return None
         newest = torch.arange(max(0, held - most), held)
         ways: State = self.ring.rows(newest)
-        seen, move = ways["seen"].double().cpu(), ways["move"].double().cpu()
+        seen, move = ways["seen"].cpu().double(), ways["move"].cpu().double()
         length = move.norm(dim=1, keepdim=True)
         seen, move = seen / length, move / length
         gram = seen @ seen.T

@@ -424,7 +424,9 @@ def bent(value: object) -> list:
     return [value.to(odd), torch.cat([value.reshape(-1), value.reshape(-1)[:1]]) if value.ndim == 1 else value[None], None]
 
 
-YOUNGER = ("skipped_updates", "validation", "first", "attained", "call_cost")  # than the first files; they may be missing
+YOUNGER = (
+    "skipped_updates", "validation", "first", "attained", "call_cost", "escapes", "caught_seen", "caught_x", "caught_loss"
+)  # fmt: skip  # than the first files; they may be missing
 
 
 @each_kind
