@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import strategies as given_by
 import torch
@@ -109,7 +111,8 @@ def test_the_metric_of_some_rows_is_that_of_all(mapping):
     landscape, problem = inverter.landscape, given_by.case("mlp", torch.float64)
     target = problem.targets(7, 3)
     x = landscape.layout.row + 0.1 * torch.randn(7, landscape.layout.dim, generator=given_by.seeded(4), dtype=torch.float64)
-    seen = Objective(problem.forward_model, given_by.squares, landscape.layout).evaluate(x, target)
+    forward_model = copy.deepcopy(problem.forward_model).eval()  # others share the first, with its running statistics
+    seen = Objective(forward_model, given_by.squares, landscape.layout).evaluate(x, target)
     theta = landscape.in_use()
     metric = theta.metric(torch.zeros(7, theta.dim_z, dtype=x.dtype), Context(landscape.features(target), None, seen))
     v, index = torch.randn(7, x.shape[1], generator=given_by.seeded(6), dtype=x.dtype), torch.tensor([5, 0, 2])
