@@ -21,6 +21,8 @@ GOOD = 0.7
 """A regression whose median error, as a share of the way, is larger leads nowhere."""
 OFTEN, SELDOM = 0.5, 0.05
 """Share of the caught rows of a fit that look for a way out, where it is learned from them and where it is not."""
+CAPACITY = 1024
+"""More ways say little more, and a regression takes time with the cube of their number."""
 NUM_JUDGED = 256
 """Ways that are enough to tell which of both it is."""
 
@@ -67,7 +69,7 @@ class Escapes:
         tensor([[-6.,  2.]])
     """
 
-    def __init__(self, capacity: int = 1024, max_bytes: int = 2**24) -> None:
+    def __init__(self, capacity: int = CAPACITY, max_bytes: int = 2**24) -> None:
         self.ring = Ring(capacity, max_bytes)
         self.count = 0
         self.judged_at, self.error = 0, torch.inf

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from . import batches
 from .batches import Batch
-from .caught import is_caught, signs
+from .caught import is_stationary, signs
 from .mappings.context import Context
 from .mappings.mapping import Mapping
 from .memory import NUM_DIVERSE, Candidates, LossOf, Memory, farthest_first
@@ -135,7 +135,7 @@ class StoredPoints(LookUp):
         if self.mapping is None or (regression := self.memory.escapes.regression()) is None:
             return None
         context = replace(told, evaluation=evaluation)
-        caught = is_caught(self.mapping, context)
+        caught = is_stationary(self.mapping, context)
         if not bool(caught.any()):
             return None
         seen = signs(self.mapping, context.rows(caught))

@@ -11,14 +11,12 @@ from torch import Tensor
 
 from . import batches
 from .batches import Batch
-from .escapes import Escapes
+from .escapes import CAPACITY, Escapes
 
 State: TypeAlias = dict[str, Any]
 LossOf: TypeAlias = Callable[[Tensor, Any, Any], Tensor]
 
 NUM_DIVERSE = 8
-MAX_ESCAPES = 1024
-"""More say little more, and the regression through them takes a third of a second as it is."""
 MAX_AT_ONCE = 2**18
 """Elements of predictions that are compared at a time: more would leave the cache."""
 
@@ -73,7 +71,7 @@ class Memory:
         self.escapes = self._no_escapes()
 
     def _no_escapes(self) -> Escapes:
-        return Escapes(min(self.capacity, MAX_ESCAPES), self.max_bytes // 4)
+        return Escapes(min(self.capacity, CAPACITY), self.max_bytes // 4)
 
     def __len__(self) -> int:
         return min(self.count, self.room)

@@ -45,7 +45,7 @@ def described(inverter):
         "mapping": (type(inverter.landscape.mapping), inverter.landscape.mapping.training),
         "objective": (type(inverter.theta_objective), vars(inverter.theta_objective)),
         "replay": (type(inverter.replay), inverter.replay.num_rows, inverter.replay.second_chances),
-        "memory": (type(inverter.memory), inverter.memory.capacity),
+        "memory": (type(inverter.memory), inverter.memory.capacity, inverter.memory.escapes.ring.capacity),
         "optimizer": (inverter.theta_optimizer.func, inverter.theta_optimizer.keywords, inverter.z_optimizer),
         "rest": (inverter.batch_size, inverter.seed),
     }

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
 from landscape_opt import LandscapeInverter, LearnedLandscape, LeastSquares, Memory
-from landscape_opt.caught import MAX_PROMISED, is_caught, signs
+from landscape_opt.caught import MAX_PROMISED, is_stationary, signs
 from landscape_opt.checkpoint import CheckpointError
 from landscape_opt.descent import Limits, descend
 from landscape_opt.escapes import ENOUGH, FEWEST, GOOD, OFTEN, SELDOM, SHRINKAGES, Escapes
@@ -143,9 +143,9 @@ def test_a_row_is_caught_whose_gradient_promises_little():
     # L = |x|²/2 + c: with the inverse Hessian as metric a step promises |x|².
     x, c = torch.tensor([[1.0, 2.0]]).expand(3, -1), torch.tensor([0.0, 5.0, 40.0])
     evaluation = Evaluation(x, 2.5 + c, x, torch.ones(3, 1))
-    caught = is_caught(built(), Context(None, None, evaluation))
+    caught = is_stationary(built(), Context(None, None, evaluation))
     assert caught.tolist() == (MAX_PROMISED * (2.5 + c) > 5.0).tolist() == [False, False, True]
-    assert is_caught(built(step=0.01), Context(None, None, evaluation)).all()
+    assert is_stationary(built(step=0.01), Context(None, None, evaluation)).all()
 
 
 @given(units=st.floats(1e-3, 1e3))
@@ -184,8 +184,7 @@ def fitted():
 
 def without_ways_out(inverter):
     twin = copy.copy(inverter)
-    twin.memory = Memory()
-    twin.memory.load_state_dict(inverter.memory.state_dict())
+    twin.memory = copy.copy(inverter.memory)
     twin.memory.escapes = Escapes()
     return twin
 
@@ -268,7 +267,7 @@ def two_wells(prediction, _target):
     return (prediction[:, 0].square() - 1).square() + 0.5
 
 
-def test_a_row_leaves_once_and_only_when_it_is_caught():
+def test_a_row_leaves_once_and_only_when_it_is_stationary():
     objective = Objective(lambda x: x, two_wells, Layout(torch.ones(1)))
     plain = LearnedLandscape(torch.sinh, torch.ones(1)).plain()
     descending, mirror = TorchOptim(plain, lambda z: torch.optim.SGD(z, lr=0.05)), Mirror()

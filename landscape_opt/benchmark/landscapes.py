@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -50,10 +53,9 @@ def default_landscape(given: Preparation) -> Entry:
 def parts(given: Preparation) -> Entry:
     """One fit of the default: inverted as it is, and with a part left out each time."""
     inverter = _inverter(given).fit(given.problem.train, max_seconds=given.seconds, progress=False)
-    plain = PlainStartAlone(inverter.landscape.layout.row)
-    forgetful = LandscapeInverter(inverter.landscape, given.problem.loss_fn, memory=plain, seed=given.seed)
-    solutions = SolutionsAlone(inverter.memory)
-    trapped = LandscapeInverter(inverter.landscape, given.problem.loss_fn, memory=solutions, seed=given.seed)
+    remembering = partial(LandscapeInverter, inverter.landscape, given.problem.loss_fn, seed=given.seed)
+    trapped = remembering(memory=_without_ways_out(inverter.memory))
+    forgetful = remembering(memory=PlainStartAlone(inverter.landscape.layout.row))
     return _entry(
         inverter,
         by_inverter(AGAIN, inverter),
@@ -65,17 +67,11 @@ def parts(given: Preparation) -> Entry:
     )
 
 
-class SolutionsAlone(Memory):
-    """What another memory knows, but for the ways out of where rows are caught.
-
-    Args:
-        memory: is left as it is.
-    """
-
-    def __init__(self, memory: Memory) -> None:
-        super().__init__(memory.capacity, memory.max_bytes)
-        self.load_state_dict(memory.state_dict())
-        self.escapes = Escapes(capacity=0)
+def _without_ways_out(memory: Memory) -> Memory:
+    """The same solutions: an inversion adds none."""
+    solutions = copy.copy(memory)
+    solutions.escapes = Escapes(capacity=0)
+    return solutions
 
 
 class PlainStartAlone(Memory):

@@ -42,8 +42,8 @@ class Seen:
         levels = torch.stack([relative.log(), length.clamp_min(tiny).log()], dim=1) / 5.0
         return cls(
             x=torch.tanh((evaluation.x - mapping.x_init) / (4.0 * mapping.move)),
-            gradient=_unit(evaluation.grad_x),
-            residual=_unit(evaluation.grad_prediction),
+            gradient=unit(evaluation.grad_x),
+            residual=unit(evaluation.grad_prediction),
             levels=levels,
             reach=relative.sqrt().clamp_max(3.0)[:, None],
             stride=(mapping.move * length)[:, None],
@@ -54,7 +54,7 @@ class Seen:
         return torch.cat([code, self.x, self.gradient, self.residual, self.levels], dim=1)
 
 
-def _unit(v: Tensor) -> Tensor:
+def unit(v: Tensor) -> Tensor:
     """Rows of rms 1; zero rows stay zero."""
     size: Tensor = v.norm(dim=1, keepdim=True)
     return v * (math.sqrt(v.shape[1]) / size.clamp_min(torch.finfo(v.dtype).tiny))

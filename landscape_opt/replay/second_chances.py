@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import batches
-from ..caught import is_caught, signs
+from ..batches import Batch
+from ..caught import is_stationary, signs
 from ..look_up import FAR, MUCH_BETTER
 from ..mappings.context import Context
 from ..terms import given_target
@@ -73,19 +74,17 @@ def second_chances(guide: Guide, stream: Stream, asking: Tensor, draws: Tensor) 
     found = memory.nearest(wanted, guide.objective.loss_of, closest, count=2)
     assert found.loss is not None
     better = found.loss[:, 0] < MUCH_BETTER * loss[places]
-    caught, seen = _caught(guide, stream, places[curious[places]])
-    is_among = torch.isin(places, caught)
+    among = curious[places]
+    caught, seen = _caught(guide, stream, batches.rows(wanted, among), places[among])
     # The closest may be where the row itself has just been stored: of those as close, the farthest from it.
     x = torch.where(better[:, None], found.x[:, 0], found.x[:, -1])
-    going = better | is_among
+    going = better | torch.isin(places, caught)
     return SecondChances(places[going], x[going], caught, seen) if bool(going.any()) else None
 
 
-def _caught(guide: Guide, stream: Stream, places: Tensor) -> tuple[Tensor, Tensor]:
-    """Those of the rows at these places that are caught, and what they see, as they are told of the whole target."""
-    features = guide.features(stream.target)
-    evaluation = stream.evaluation.rows(places)
-    whole = Context(None if features is None else features[places], None, evaluation)
-    context = Context(whole.target, stream.known[places], evaluation)
-    caught = is_caught(guide.mapping, context) if len(places) else torch.zeros_like(places, dtype=torch.bool)
+def _caught(guide: Guide, stream: Stream, target: Batch, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the rows at these places, with these targets, are caught, and what they see if told the whole target."""
+    whole = Context(guide.features(target), None, stream.evaluation.rows(places))
+    context = replace(whole, known=stream.known[places])
+    caught = is_stationary(guide.mapping, context) if len(places) else torch.zeros_like(places, dtype=torch.bool)
     return places[caught], signs(guide.mapping, whole.rows(caught))

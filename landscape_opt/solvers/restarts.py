@@ -45,10 +45,9 @@ class Restarts(Solver):
 
     After the first evaluation, a row goes to its best candidate if that promises a much lower loss. A row whose gradient
     promises little while its loss is far above what rows of the fit ended with goes, once, where the fit has learned that
-    such rows find a way out. A row that has gained
-    less than half a percent in eight evaluations, or a tenth in four while its loss is far above what rows of the fit ended
-    with, or whose run has ended by itself above the level that counts as solved, goes to its next candidate; after the last
-    one, back to the best point that it has met.
+    such rows find a way out. A row that has gained less than half a percent in eight evaluations, or a tenth in four while
+    its loss is far above what rows of the fit ended with, or whose run has ended by itself above the level that counts as
+    solved, goes to its next candidate; after the last one, back to the best point that it has met.
 
     Args:
         first: from the start.
