@@ -86,7 +86,7 @@ def test_what_has_not_been_run_is_told_and_breaks_nothing(tmp_path):
     assert "orphan" not in text
     for missing in ("`encoder` on wave", "`adam` on mine", "`gd`, `momentum`, `lbfgs`"):
         assert missing in text
-    assert "Seeds of the fit: 3 on mine; 1 on wave, of rivals that train fewer: `encoder` on mine 1." in text
+    assert "Seeds of the fit: 3 on mine; 1 on wave, of rivals that train fewer: 1 of `encoder` on mine." in text
     alone = headline([unit("style", "landscape")])
     assert "|" not in alone
     with pytest.raises(ValueError, match="no results of the landscape"):

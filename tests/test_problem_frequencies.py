@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from landscape_opt import LandscapeInverter
-from landscape_opt.problems.frequencies import frequencies, grid_start, relative_error, two_sinusoids
+from landscape_opt.problems.frequencies import frequencies, grid_start, two_sinusoids
+from landscape_opt.problems.metrics import relative_error
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from landscape_opt.benchmark.rivals import curves, second_order
+from landscape_opt.problems.metrics import relative_error
 from landscape_opt.problems.wave import (
     BACKGROUND,
     NUM_COEFFICIENTS,
@@ -19,7 +20,6 @@ from landscape_opt.problems.wave import (
     WaveEquation,
     ricker,
     wave,
-    waveform_misfit,
 )
 
 SHOT, RECEIVERS = 50.0, 100.0 + 125.0 * np.arange(8)  # m, as the documentation states them
@@ -214,4 +214,4 @@ def test_the_metric_is_of_any_rows(problem):
     prediction = problem.forward_model(drawn(4)).detach()
     figures = problem.metric.of(drawn(4), prediction, problem.test[:4])
     assert torch.equal(figures[2:], problem.metric.of(drawn(4)[2:], prediction[2:], problem.test[2:4]))
-    assert torch.allclose(waveform_misfit(drawn(4), 1.1 * problem.test[:4], problem.test[:4]), torch.tensor(10.0), atol=1e-3)
+    assert torch.allclose(relative_error(drawn(4), 1.1 * problem.test[:4], problem.test[:4]), torch.tensor(10.0), atol=1e-3)

@@ -126,22 +126,34 @@ def _missing(shown: Sequence[Summary], records: Sequence[UnitRecord]) -> list[st
 
 def _seeds(shown: Sequence[Summary], records: Sequence[UnitRecord]) -> list[str]:
     """How many fits the figures are medians of: the landscape's, and fewer of a rival that trains."""
-    trained = {group.name for group in GROUPS if group.trains and group.default}
     by_number: dict[int, list[str]] = defaultdict(list)
-    fewer = []
     for one in shown:
         by_number[len(one.fields)].append(one.name)
-        seeds = defaultdict(set)
-        for record in records:
-            if record.problem == one.name and record.group in trained - {OURS}:
-                seeds[record.group].add(record.seed)
-        fewer += [f"`{group}` on {one.name} {len(those)}" for group, those in seeds.items() if len(those) < len(one.fields)]
     if not by_number:
         return []
     counts = sorted(by_number.items(), reverse=True)
     said = "; ".join(str(count) if len(counts) == 1 else f"{count} on {_listed(names)}" for count, names in counts)
-    rest = f", of rivals that train fewer: {_listed(fewer)}" if fewer else ""
+    fewer = _fewer(shown, records)
+    rest = f", of rivals that train fewer: {'; '.join(fewer)}" if fewer else ""
     return [f"Seeds of the fit: {said}{rest}."]
+
+
+def _fewer(shown: Sequence[Summary], records: Sequence[UnitRecord]) -> list[str]:
+    """Rivals with fewer fits than the landscape, those named once that have as many on the same problems."""
+    trained = {group.name for group in GROUPS if group.trains and group.default} - {OURS}
+    fits: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for record in records:
+        if record.group in trained:
+            fits[record.group, record.problem].add(record.seed)
+    where: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for one in shown:
+        for group in sorted(trained):
+            if 0 < len(fits[group, one.name]) < len(one.fields):
+                where[group, len(fits[group, one.name])].append(one.name)
+    alike: dict[tuple[int, tuple[str, ...]], list[str]] = defaultdict(list)
+    for (group, count), names in where.items():
+        alike[count, tuple(names)].append(f"`{group}`")
+    return [f"{count} of {_listed(groups)} on {_listed(names)}" for (count, names), groups in alike.items()]
 
 
 def _listed(names: Iterable[str]) -> str:

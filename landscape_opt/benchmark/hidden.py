@@ -59,14 +59,19 @@ class HiddenReport:
 
 
 def hidden_sets(problem: Problem) -> dict[str, TargetSet]:
-    """What is inverted, by name: as the problem says, or a half observed at random and one side of an image."""
-    if problem.partly is not None:
-        return {problem.partly.described_as or "a part": problem.partly}
+    """What is inverted, by name: as the problem says, and of square images one side beside that.
+
+    Raises:
+        ValueError: if the problem does not say what is partly observed.
+    """
+    if problem.partly is None:
+        raise ValueError(f"the problem {problem.name} has no partly observed targets.")
+    sets = {problem.partly.described_as or "a part": problem.partly}
     like = problem.test
-    at_random = torch.rand(like.shape, generator=torch.Generator().manual_seed(5)) < 0.5
-    left = torch.arange(like.shape[-1]) < like.shape[-1] // 2
-    masks = {"half of the pixels at random": at_random, "the right half": left.expand_as(like)}
-    return {name: TargetSet(targets=like, observed=mask) for name, mask in masks.items()}
+    if isinstance(like, Tensor) and like.ndim == 3 and like.shape[-1] == like.shape[-2]:
+        left = torch.arange(like.shape[-1]) < like.shape[-1] // 2
+        sets["the right half"] = TargetSet(targets=like, observed=left.expand_as(like))
+    return sets
 
 
 def run_hidden(
@@ -79,7 +84,7 @@ def run_hidden(
     """Fit on complete targets, invert test targets of which half is hidden.
 
     Args:
-        problem: says what is partly observed, or has a Tensor of targets of the shape of the predictions.
+        problem: says what is partly observed.
         seconds: of fitting, for the landscape and for the encoder each.
         budgets: evaluations of the table, ascending.
         progress: whether to show a progress bar.

@@ -10,7 +10,8 @@ from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
-from landscape_opt.problems.problem import Problem
+from landscape_opt.problems.metrics import psnr
+from landscape_opt.problems.problem import Metric, Problem, TargetSet
 
 LATENT_DIM = 32
 _TRAIN, _TEST = 1024, 512
@@ -101,6 +102,9 @@ def digits(seed: int = 0) -> Problem:
     (``examples/train_digits_generator.py`` made them), the loss is the sum of squared differences over
     the 64 pixels, and the start is ``x = 0``, the mean of the prior ``N(0, I)`` over latent vectors.
 
+    In ``partly`` every pixel is lost with probability one half, others for every target; those of ``unfamiliar`` are the test
+    images seen in a mirror.
+
     Args:
         seed: Order of the targets inside each split. Which image is in which split is fixed, because
             the generator has seen the train images. The global random state is not touched.
@@ -120,6 +124,7 @@ def digits(seed: int = 0) -> Problem:
     """
     order = torch.Generator().manual_seed(seed)
     train, validation, test = (images[torch.randperm(len(images), generator=order)] for images in digit_images())
+    observed = torch.rand(test.shape, generator=order) < 0.5
     return Problem(
         name="digits",
         forward_model=_load_generator(),
@@ -130,6 +135,9 @@ def digits(seed: int = 0) -> Problem:
         test=test,
         hard_because="The generator is far from linear, so descent from the prior mean stalls on plateaus "
         "and in local minima that another start avoids.",
+        partly=TargetSet(targets=test, observed=observed, described_as="half of the pixels at random"),
+        unfamiliar=TargetSet(targets=test.flip(-1), described_as="the images are mirrored"),
+        metric=Metric(name="PSNR", unit="dB", of=psnr),
     )
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from landscape_opt.least_squares import LeastSquares
+from landscape_opt.problems.metrics import relative_error
 from landscape_opt.problems.problem import Metric, Problem, TargetSet
 
 NUM_SAMPLES = 64
@@ -69,17 +70,6 @@ def grid_start(signal: Tensor, observed: Tensor | None = None, num_points: int =
     distances = AMPLITUDES[0] * AMPLITUDES[1] * between - alone[0][:, :, None] - alone[1][:, None, :]
     best = distances.flatten(1).argmin(dim=1)
     return torch.stack([points[best // num_points], points[best % num_points]], dim=1)
-
-
-def relative_error(_x: Tensor, prediction: Tensor, target: Tensor) -> Tensor:
-    """100 ‖prediction − target‖ / ‖target‖ of each row, in %, ``(B,)``.
-
-    Example:
-        >>> relative_error(torch.zeros(1, 2), torch.full((1, 64), 1.25), torch.ones(1, 64))
-        tensor([25.])
-    """
-    error: Tensor = 100.0 * (prediction - target).norm(dim=1) / target.norm(dim=1)
-    return error
 
 
 def frequencies(seed: int = 0) -> Problem:

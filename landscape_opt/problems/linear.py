@@ -8,9 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from landscape_opt.least_squares import LeastSquares
-from landscape_opt.problems.problem import Problem
+from landscape_opt.problems.metrics import relative_error
+from landscape_opt.problems.problem import Metric, Problem, TargetSet
 
 _TRAIN, _VALIDATION, _TEST = 2048, 512, 512
+_FLAT = 0.25
+"""Share of directions, the flattest, that unfamiliar solutions lie along."""
 
 
 class MatrixProduct(nn.Module):
@@ -93,6 +96,9 @@ def linear(
     The landscape ``θ(z) = x_init + H^(-1/2) z`` is the best there is: the gradient at ``z = 0`` is
     ``-H^(-1/2) Aᵀy``, and one step of length 1 against it lands on ``x = H⁻¹ Aᵀ y = x*``.
 
+    In ``partly`` half of the numbers of every target are lost, others for every one. The solutions of ``unfamiliar`` lie along
+    the flattest quarter of the directions alone, with targets as long as the others in the mean.
+
     Args:
         dim: Number of inputs, and of outputs.
         condition: Condition number of ``H``, at least 1.
@@ -130,6 +136,11 @@ def linear(
     white = torch.randn(_TRAIN + _VALIDATION + _TEST, dim, generator=generator, dtype=torch.float64)
     solutions = (white * eigenvalues.rsqrt()) @ right.T
     targets = (solutions @ matrix.T).to(dtype)
+    test = targets[-_TEST:].clone()
+    observed = torch.rand(test.shape, generator=generator).argsort(dim=1) >= dim // 2
+    flattest = max(1, round(_FLAT * dim))
+    along = torch.randn(_TEST, flattest, generator=generator, dtype=torch.float64) * (dim / flattest) ** 0.5
+    unfamiliar = (along @ left[:, :flattest].T).to(dtype)
     return LinearProblem(
         name="linear",
         forward_model=MatrixProduct(matrix.to(dtype)),
@@ -137,9 +148,14 @@ def linear(
         x_init=torch.zeros(dim, dtype=dtype),
         train=targets[:_TRAIN].clone(),
         validation=targets[_TRAIN:-_TEST].clone(),
-        test=targets[-_TEST:].clone(),
+        test=test,
         hard_because=f"The Hessian has condition number {condition:g}, so a step that is safe in the "
         "steepest direction is tiny in the flattest.",
+        partly=TargetSet(targets=test, observed=observed, described_as="half of the numbers are lost"),
+        unfamiliar=TargetSet(
+            targets=unfamiliar, described_as="the solutions lie along the flattest quarter of the directions"
+        ),
+        metric=Metric(name="relative error", unit="%", of=relative_error),
         hessian=(matrix.T @ matrix).to(dtype),
     )
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate, leaky_relu, pad
 
 from ..least_squares import LeastSquares
+from .metrics import psnr
 from .problem import Metric, Problem, TargetSet
 
 LATENT_DIM = 512
@@ -104,19 +105,6 @@ class StyleGenerator(nn.Module):
         return images
 
 
-def psnr(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return the peak signal-to-noise ratio of images in dB, hidden pixels included; ``(B, 16, 16)`` twice to ``(B,)``.
-
-    ``-10 log10(mean (p - y)^2)`` with ``p`` clipped to [0, 1] and a peak of 1; at most 100 dB.
-
-    Example:
-        >>> psnr(torch.full((1, 16, 16), 0.1), torch.zeros(1, 16, 16))
-        tensor([20.])
-    """
-    error = (prediction.clamp(0.0, 1.0) - target).square().flatten(1).mean(1)
-    return -10.0 * error.clamp_min(1e-10).log10()
-
-
 def glyph_images() -> dict[str, Tensor]:
     """Return letters and numerals in fonts that come with matplotlib, rendered once and for all.
 
@@ -194,7 +182,7 @@ def style(seed: int = 0) -> Problem:
             targets=unfamiliar.rot90(1, (1, 2)).contiguous(),
             described_as="letters turned by a quarter; the fit has seen upright ones only",
         ),
-        metric=Metric(name="PSNR", unit="dB", of=lambda _, prediction, target: psnr(prediction, target)),
+        metric=Metric(name="PSNR", unit="dB", of=psnr),
     )
 
 

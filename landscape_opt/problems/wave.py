@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape_opt.least_squares import LeastSquares
+from landscape_opt.problems.metrics import relative_error
 from landscape_opt.problems.problem import Metric, Problem, TargetSet
 
 BACKGROUND = 2000.0
@@ -131,17 +132,6 @@ def _sources() -> Tensor:
     return sources
 
 
-def waveform_misfit(_x: Tensor, prediction: Tensor, target: Tensor) -> Tensor:
-    """100 ‖prediction − target‖ / ‖target‖ of each row, in %, ``(B,)``.
-
-    Example:
-        >>> waveform_misfit(torch.zeros(2, 1), torch.full((2, 8, 45), 0.5), torch.ones(2, 8, 45))
-        tensor([50., 50.])
-    """
-    misfit: Tensor = 100.0 * (prediction - target).flatten(1).norm(dim=1) / target.flatten(1).norm(dim=1)
-    return misfit
-
-
 def wave(seed: int = 0) -> Problem:
     """Find the profile of the speed of sound whose simulated traces are the recorded ones.
 
@@ -188,5 +178,5 @@ def wave(seed: int = 0) -> Problem:
             described_as="four of the eight receivers are dead",
         ),
         unfamiliar=TargetSet(targets=unfamiliar, described_as="the speed varies 1.7 times as much"),
-        metric=Metric(name="waveform misfit", unit="%", of=waveform_misfit),
+        metric=Metric(name="waveform misfit", unit="%", of=relative_error),
     )
