@@ -10,13 +10,14 @@ import torch
 
 from landscape_opt.benchmark.crowd import run_crowd
 from landscape_opt.benchmark.demo import Settings, tuned
+from landscape_opt.benchmark.hidden import hidden_sets
 from landscape_opt.benchmark.picture import checked_path
 from landscape_opt.benchmark.rivals import CHUNK, Curves, curves, first_order, run, second_order
 from landscape_opt.benchmark.table import Row, break_even, evaluations_to, level, row, tuned_row, where_we_lose
 from landscape_opt.benchmark.tuning import Choice, Statistic, choose, chosen
 from landscape_opt.cli import main
 from landscape_opt.descent import Limits
-from landscape_opt.problems import linear
+from landscape_opt.problems import digits, linear
 
 
 def curve(name, *steps):
@@ -94,6 +95,17 @@ def test_the_quick_linear_command_prints_both_parts(capsys):
     printed = capsys.readouterr().out
     for part in ("over the loss at its own start", "over the loss at x_init", "in the paper's θ(z)", "in X, GD lr"):
         assert part in printed
+
+
+def test_what_is_hidden_is_what_the_problem_says_and_one_side_of_an_image():
+    assert list(hidden_sets(linear(dim=4))) == ["half of the numbers are lost"]
+    images = digits()
+    sets = hidden_sets(images)
+    assert sets["half of the pixels at random"] is images.partly
+    assert not sets["the right half"].observed[:, :, 4:].any()
+    assert sets["the right half"].observed[:, :, :4].all()
+    with pytest.raises(ValueError, match="linear has no partly observed targets"):
+        hidden_sets(replace(linear(dim=4), partly=None))
 
 
 def test_the_quick_hidden_command_prints_every_method(capsys):

@@ -102,8 +102,8 @@ def digits(seed: int = 0) -> Problem:
     (``examples/train_digits_generator.py`` made them), the loss is the sum of squared differences over
     the 64 pixels, and the start is ``x = 0``, the mean of the prior ``N(0, I)`` over latent vectors.
 
-    In ``partly`` every pixel is lost with probability one half, others for every target; those of ``unfamiliar`` are the test
-    images seen in a mirror.
+    In ``partly`` every pixel is lost with probability one half, others for every target; those of ``unfamiliar`` are
+    the test images seen in a mirror.
 
     Args:
         seed: Order of the targets inside each split. Which image is in which split is fixed, because

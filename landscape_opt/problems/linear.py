@@ -96,8 +96,8 @@ def linear(
     The landscape ``θ(z) = x_init + H^(-1/2) z`` is the best there is: the gradient at ``z = 0`` is
     ``-H^(-1/2) Aᵀy``, and one step of length 1 against it lands on ``x = H⁻¹ Aᵀ y = x*``.
 
-    In ``partly`` half of the numbers of every target are lost, others for every one. The solutions of ``unfamiliar`` lie along
-    the flattest quarter of the directions alone, with targets as long as the others in the mean.
+    In ``partly`` half of the numbers of every target are lost, others for every one. The solutions of ``unfamiliar``
+    lie along the flattest quarter of the directions alone, with targets as long as the others in the mean.
 
     Args:
         dim: Number of inputs, and of outputs.
