@@ -42,7 +42,7 @@ def test_unfamiliar_solutions_lie_along_the_flattest_directions(problem):
     assert 0.95 < float(lengths) < 1.05
 
 
-def test_one_step_of_the_best_mapping_solves_every_set(problem):
+def test_one_step_of_the_best_mapping_solves_familiar_and_unfamiliar_targets(problem):
     root = problem.one_step_mapping()
     for some in (problem.test, problem.unfamiliar.targets):
         z = torch.zeros_like(some, requires_grad=True)

@@ -89,7 +89,11 @@ def run_hidden(
         budgets: evaluations of the table, ascending.
         progress: whether to show a progress bar.
         num_test: targets to invert, at most; None takes all.
+
+    Raises:
+        ValueError: if the problem does not say what is partly observed, before anything is fitted.
     """
+    sets = {name: some if num_test is None else first(some, num_test) for name, some in hidden_sets(problem).items()}
     memory = TimedMemory()
     ours = LandscapeInverter(problem.landscape(), problem.loss_fn, memory=memory)
     ours.fit(problem.train, max_seconds=seconds, progress=progress)
@@ -101,7 +105,6 @@ def run_hidden(
         by_inverter("L-BFGS from the plain start", plain, allow_unfitted=True),
         by_inverter("encoder, then L-BFGS", plain, allow_unfitted=True, warm_start=encoder),
     )
-    sets = {name: some if num_test is None else first(some, num_test) for name, some in hidden_sets(problem).items()}
     memory.seconds, spent = 0.0, 0.0
     rows, parts = {}, []
     for name, some in sets.items():

@@ -27,5 +27,15 @@ def psnr(_x: Tensor, prediction: Tensor, target: Tensor) -> Tensor:
         >>> psnr(torch.zeros(1, 2), torch.full((1, 16, 16), 0.1), torch.zeros(1, 16, 16))
         tensor([20.])
     """
-    error = (prediction.clamp(0.0, 1.0) - target).square().flatten(1).mean(1)
+    return decibels((prediction.clamp(0.0, 1.0) - target).square().flatten(1).mean(1))
+
+
+def decibels(error: Tensor) -> Tensor:
+    """The signal-to-noise ratio in dB of a mean squared error, for a peak of 1; at most 100.
+
+    Example:
+        >>> import torch
+        >>> decibels(torch.tensor([0.1, 0.0]))
+        tensor([ 10., 100.])
+    """
     return -10.0 * error.clamp_min(1e-10).log10()

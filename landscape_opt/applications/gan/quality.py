@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ...problems.metrics import decibels
 from .classifier import JUDGE, GlyphClassifier, load_classifier
 
 
@@ -27,7 +28,7 @@ class Quality:
     @property
     def psnr(self) -> Tensor:
         """Peak signal-to-noise ratio in dB, ``(B,)``, at most 100."""
-        return -10.0 * self.mse.clamp_min(1e-10).log10()
+        return decibels(self.mse)
 
 
 class Judge:
